@@ -1,0 +1,224 @@
+//! What the dataflows are equipped with: the settings, turned into what each operator takes.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use crate::commit::Tally;
+use crate::forest::{self, Parameters};
+use crate::operators::{Committer, Delivery, Grouping, Tumbling, UnknownDevices, WatermarkRules};
+use crate::record::{DeviceFrom, Fields, Parser, Scored, Zone};
+use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, TimestampUnit, WatermarkScope};
+use crate::sink::TableColumns;
+use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
+
+/// What all workers of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    pub settings: Arc<Settings>,
+    pub sealer: Arc<Sealer>,
+    pub payloads: Arc<PayloadSealer>,
+    pub output: PathBuf,
+}
+
+/// What only worker 0 of process 0 has.
+pub struct KeptByOne {
+    pub vault: Vault,
+    pub committer: Rc<RefCell<Committer>>,
+    pub unknown_devices: UnknownDevices,
+}
+
+/// One worker's equipment.
+pub struct Equipment {
+    pub shared: Shared,
+    vault: Option<Vault>,
+    committer: Option<Rc<RefCell<Committer>>>,
+    unknown_devices: Option<UnknownDevices>,
+}
+
+impl Equipment {
+    /// `kept` is there on worker 0 of process 0 only.
+    pub fn new(shared: Shared, kept: Option<KeptByOne>) -> Equipment {
+        match kept {
+            None => Equipment {
+                shared,
+                vault: None,
+                committer: None,
+                unknown_devices: None,
+            },
+            Some(KeptByOne {
+                vault,
+                committer,
+                unknown_devices,
+            }) => Equipment {
+                shared,
+                vault: Some(vault),
+                committer: Some(committer),
+                unknown_devices: Some(unknown_devices),
+            },
+        }
+    }
+
+    pub(super) fn parser(&self) -> Parser {
+        let record = &self.shared.settings.record;
+        let fields = Fields {
+            timestamp: record.timestamp.clone(),
+            device: match record.device.as_str() {
+                FILE_STEM => DeviceFrom::File,
+                name => DeviceFrom::Field(name.to_owned()),
+            },
+            patient: record.patient.clone(),
+            name: record.name.clone(),
+            dob: record.dob.clone(),
+            manufacturer: record.manufacturer.clone(),
+            model: record.model.clone(),
+            measures: record.measures.clone(),
+            aliases: record
+                .aliases
+                .iter()
+                .map(|(alias, field)| (alias.clone(), field.clone()))
+                .collect(),
+        };
+        let units_per_second = match record.timestamp_unit {
+            TimestampUnit::Seconds => 1,
+            TimestampUnit::Milliseconds => 1_000,
+            TimestampUnit::Microseconds => 1_000_000,
+            TimestampUnit::Nanoseconds => 1_000_000_000,
+        };
+        Parser::new(
+            fields,
+            Zone::new(record.timezone.zone().clone(), units_per_second),
+            record.max_record_bytes,
+        )
+    }
+
+    pub(super) fn payload_sealer(&self) -> Arc<PayloadSealer> {
+        Arc::clone(&self.shared.payloads)
+    }
+
+    /// (patients, devices) to keep; an empty set means all.
+    pub(super) fn selection(&self) -> (HashSet<CompactString>, HashSet<CompactString>) {
+        let set = |ids: &[String]| ids.iter().map(CompactString::new).collect();
+        let select = &self.shared.settings.select;
+        (set(&select.patients), set(&select.devices))
+    }
+
+    pub(super) fn intake(&self) -> Intake {
+        Intake::new(Arc::clone(&self.shared.sealer))
+    }
+
+    /// In microseconds.
+    pub(super) fn deduplication_horizon(&self) -> Option<i64> {
+        self.shared.settings.deduplicate.horizon.map(|horizon| horizon.0)
+    }
+
+    pub(super) fn vault(&mut self) -> Option<Vault> {
+        self.vault.take()
+    }
+
+    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Committer>>> {
+        self.committer.take()
+    }
+
+    pub(super) fn unknown_devices(&mut self) -> Option<UnknownDevices> {
+        self.unknown_devices.take()
+    }
+
+    pub(super) fn watermark_rules(&self) -> WatermarkRules {
+        let windows = &self.shared.settings.windows;
+        WatermarkRules {
+            size: windows.size.0,
+            out_of_orderness: windows.out_of_orderness.0,
+            allowed_lateness: windows.allowed_lateness.0,
+            max_jump: windows.max_jump.0,
+        }
+    }
+
+    pub(super) fn forest_key(&self) -> Grouping {
+        self.grouping(&self.shared.settings.forest.key)
+    }
+
+    fn grouping(&self, names: &[String]) -> Grouping {
+        Grouping::new(names, &self.shared.settings.devices.columns)
+            .expect("the settings have been checked for unknown columns")
+    }
+
+    pub(super) fn forest_parameters(&self) -> Parameters {
+        let forest = &self.shared.settings.forest;
+        Parameters {
+            trees: forest.trees as usize,
+            sample_size: forest.sample_size as usize,
+            time_decay: forest.time_decay,
+            shingle: forest.shingle as usize,
+            measures: self.shared.settings.record.measures.len(),
+            scoring: match forest.scoring {
+                Scoring::Kinesis => forest::Scoring::Kinesis,
+                Scoring::Aws => forest::Scoring::Aws,
+            },
+            seed: forest.seed,
+        }
+    }
+
+    /// Windows follow each other by grouping, not by device: they make no shingles.
+    pub(super) fn window_forest_parameters(&self) -> Parameters {
+        Parameters {
+            shingle: 1,
+            ..self.forest_parameters()
+        }
+    }
+
+    pub(super) fn tumbling(&self) -> Tumbling {
+        let settings = &self.shared.settings;
+        Tumbling {
+            groupings: settings
+                .windows
+                .groupings
+                .iter()
+                .map(|names| self.grouping(names))
+                .collect(),
+            measures: settings.record.measures.len(),
+            rules: self.watermark_rules(),
+            per_device: settings.windows.watermark == WatermarkScope::Device,
+        }
+    }
+
+    pub(super) fn grouping_names(&self) -> Vec<String> {
+        self.tumbling()
+            .groupings
+            .into_iter()
+            .map(|grouping| grouping.name)
+            .collect()
+    }
+
+    pub(super) fn columns(&self) -> TableColumns {
+        let settings = &self.shared.settings;
+        TableColumns {
+            measures: settings.record.measures.clone(),
+            further: settings.devices.columns.clone(),
+            scored: settings.dataflow == Dataflow::RealtimeAnalytics,
+        }
+    }
+
+    pub(super) fn delivery(&self) -> Delivery {
+        let output = &self.shared.settings.output;
+        Delivery {
+            output: self.shared.output.clone(),
+            shards: output.shards,
+            compression: output.compression,
+        }
+    }
+
+    /// What a reading adds to the tally. Without a device collection no device is unknown.
+    pub(super) fn reading_counts(&self) -> impl Fn(&Scored, &mut Tally) + 'static {
+        let collection = !self.shared.settings.devices.path.is_empty();
+        move |row, tally| {
+            tally.readings += 1;
+            tally.late += u64::from(row.reading.late);
+            tally.unknown_devices += u64::from(collection && row.reading.facts.is_none());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Real-time analytics: every reading scored by the random cut forest of its key; anomalies; tumbling windows on event time.
+//!
+//! ```text
+//!  records ── sensor collection ── enrich ──┬── mark late ── score ──┬── readings/
+//!                                           │       │                ├── anomalies/
+//!                                       watermark ──┴── windows ─────┴── windows/
+//! ```
+
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::{Concat, Probe};
+
+use super::sensor_collection::collect;
+use super::{Equipment, Progress, Sources};
+use crate::operators::{
+    anomalies, arrange_devices, commit, deliver, enrich, list_unknown, mark_late, score, score_windows, tumbling,
+    unscored, watermark, watermark_per_device,
+};
+use crate::settings::WatermarkScope;
+use crate::sink::{Anomalies, Readings, Windows};
+
+/// The whole of it.
+pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Progress {
+    let flow = ProbeHandle::new();
+    let (readings, staged) = collect(sources.records, &mut equipment);
+    let devices = arrange_devices(sources.devices);
+    let readings = enrich(readings, devices);
+    let (readings, listed) = list_unknown(readings, equipment.unknown_devices());
+
+    let rules = equipment.watermark_rules();
+    let (readings, steps) = match equipment.shared.settings.windows.watermark {
+        WatermarkScope::Global => {
+            let (readings, steps) = watermark(readings, sources.ends, rules);
+            (mark_late(readings, steps.clone(), rules), steps)
+        }
+        WatermarkScope::Device => watermark_per_device(readings, sources.ends, rules),
+    };
+
+    let threshold = equipment.shared.settings.alerts.threshold;
+    let scored = match equipment.shared.settings.forest.enabled {
+        true => score(
+            readings,
+            equipment.forest_key(),
+            equipment.forest_parameters(),
+            threshold,
+        ),
+        false => unscored(readings),
+    };
+
+    let (scored, windows) = tumbling(scored, steps, equipment.tumbling());
+    let windows = match equipment.shared.settings.windows.score {
+        true => score_windows(
+            windows,
+            equipment.grouping_names(),
+            equipment.window_forest_parameters(),
+        ),
+        false => windows,
+    };
+
+    let (scored, anomalies) = anomalies(scored, threshold);
+
+    let (scored, anomalies, windows) = (
+        scored.probe_with(&flow),
+        anomalies.probe_with(&flow),
+        windows.probe_with(&flow),
+    );
+    let (columns, delivery) = (equipment.columns(), equipment.delivery());
+    let counts = equipment.reading_counts();
+    let staged = staged
+        .concat(listed)
+        .concat(deliver(
+            scored,
+            Readings::new(columns.clone()),
+            delivery.clone(),
+            counts,
+        ))
+        .concat(deliver(
+            anomalies,
+            Anomalies::new(columns.clone()),
+            delivery.clone(),
+            |_, tally| tally.anomalies += 1,
+        ))
+        .concat(deliver(
+            windows,
+            Windows::new(&columns, equipment.grouping_names()),
+            delivery,
+            |row, tally| match row.revision {
+                0 => tally.windows += 1,
+                _ => tally.revisions += 1,
+            },
+        ));
+
+    let committed = commit(staged, equipment.committer());
+    Progress { flow, committed }
+}

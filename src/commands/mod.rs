@@ -1,0 +1,85 @@
+//! The command line: one file per command.
+//!
+//! In: arguments and environment. Out: an exit status: 0 done, 1 failed with one line of why and what to do, 2 usage,
+//! 130 an interrupted replay.
+
+mod cluster_flags;
+mod preparation;
+mod replay;
+mod vault;
+mod workers;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cluster::ClusterError;
+
+/// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
+/// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
+#[derive(Parser)]
+#[command(name = "wardflow", version, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run historical data through a dataflow, as fast as it goes
+    Replay(replay::Replay),
+    /// Look into the vault: who a patient is
+    Vault(vault::VaultCommand),
+}
+
+/// A failed command: one line of why and what to do.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            status: 1,
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let interrupted = (&error as &dyn std::error::Error)
+            .downcast_ref::<ClusterError>()
+            .is_some_and(|e| matches!(e, ClusterError::Interrupted));
+        Failure {
+            message: error.to_string(),
+            status: if interrupted { 130 } else { 1 },
+        }
+    }
+}
+
+impl CommandLine {
+    /// Runs the command; tells a failure on standard error.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Replay(replay) => replay.run(),
+            Command::Vault(vault) => vault.run(),
+        };
+        match done {
+            Ok(status) => ExitCode::from(status),
+            Err(failure) => {
+                eprintln!("wardflow: {failure}");
+                ExitCode::from(failure.status)
+            }
+        }
+    }
+}

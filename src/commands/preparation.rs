@@ -1,0 +1,130 @@
+//! What a run needs before its workers start: the output taken up, keys and vault open, devices loaded, processes connected.
+//!
+//! Process 0 owns output, vault and device collection. The others get what they need of it with the handshake.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Failure;
+use super::replay::VAULT;
+use crate::cluster::{Interrupted, Mesh, Topology, connect, secret};
+use crate::commit::{Belongings, Manifest, OutputFolder};
+use crate::devices::Collection;
+use crate::settings::Settings;
+use crate::source::Inputs;
+use crate::vault::{KeyEncryptionKey, PayloadSealer, Sealer, Vault};
+
+/// How long the processes of a cluster wait for each other.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Version and, for a development build, nothing else that could tell two builds apart: see the README on upgrades.
+const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
+
+/// What is to be done.
+pub(super) struct Task {
+    pub(super) settings: Settings,
+    pub(super) inputs: Inputs,
+    pub(super) output: PathBuf,
+    pub(super) state: PathBuf,
+}
+
+/// What is at hand.
+pub(super) struct Preparation {
+    pub(super) mesh: Mesh,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) payloads: Arc<PayloadSealer>,
+    /// Process 0's.
+    pub(super) owned: Option<Owned>,
+}
+
+/// What process 0 alone has.
+pub(super) struct Owned {
+    pub(super) folder: OutputFolder,
+    pub(super) found: Manifest,
+    pub(super) vault: Vault,
+    pub(super) devices: Option<Collection>,
+}
+
+/// Gets everything ready, or says what stands in the way.
+pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupted) -> Result<Preparation, Failure> {
+    let first = topology.process() == 0;
+    let taken = if first { Some(take_up(task)?) } else { None };
+    let key = load_key(task, first)?;
+    let (owned, sealer) = match taken {
+        Some((folder, found, devices)) => {
+            let vault = Vault::open_writer(&task.state.join(VAULT), &key)?;
+            let sealer = Sealer::with_vault(&key, &vault)?;
+            (
+                Some(Owned {
+                    folder,
+                    found,
+                    vault,
+                    devices,
+                }),
+                sealer,
+            )
+        }
+        None => (None, Sealer::new(&key)?),
+    };
+    let welcome = owned
+        .as_ref()
+        .map(|owned| owned.vault.wrapped_payload_key().to_vec())
+        .unwrap_or_default();
+    let secret = secret::load(&task.state)?;
+    let mesh = connect(topology, &secret, fingerprint(task)?, welcome, PATIENCE, interrupted)?;
+    let payloads = Arc::new(PayloadSealer::from_wrapped(&key, mesh.welcome())?);
+    Ok(Preparation {
+        mesh,
+        sealer: Arc::new(sealer),
+        payloads,
+        owned,
+    })
+}
+
+fn take_up(task: &Task) -> Result<(OutputFolder, Manifest, Option<Collection>), Failure> {
+    let devices = match task.settings.devices.path.as_str() {
+        "" => None,
+        path => Some(Collection::load(Path::new(path), &task.settings.devices.columns)?),
+    };
+    let folder = OutputFolder::open(&task.output, &task.state)?;
+    let found = folder.take_up(Belongings {
+        program: PROGRAM.to_owned(),
+        dataflow: task.settings.dataflow.name().to_owned(),
+        settings: task.settings.canonical_json(),
+        input: task.inputs.fingerprint()?,
+        devices: devices.as_ref().map(|collection| collection.fingerprint().to_owned()),
+    })?;
+    Ok((folder, found, devices))
+}
+
+fn load_key(task: &Task, first: bool) -> Result<KeyEncryptionKey, Failure> {
+    let loaded = KeyEncryptionKey::load(&task.settings.keys.kek, &task.state)?;
+    if let Some(notice) = loaded.notice.filter(|_| first) {
+        eprintln!("wardflow: {notice}");
+    }
+    Ok(loaded.key)
+}
+
+/// Of everything that all processes must have alike.
+fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
+    let mut hash = Sha256::new();
+    let codec = if cfg!(feature = "abomonation") {
+        "abomonation"
+    } else {
+        "bytemuck"
+    };
+    let input = task.inputs.fingerprint()?.unwrap_or_default();
+    for part in [
+        PROGRAM,
+        codec,
+        &task.settings.canonical_json(),
+        &input,
+        &task.settings.replay.epoch_records.to_string(),
+    ] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Ok(hash.finalize().into())
+}

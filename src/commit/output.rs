@@ -1,0 +1,332 @@
+//! An output folder and its state folder: whose they are, and what a crash left in them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::{error, fmt};
+
+use super::manifest::{Belongings, Manifest};
+use crate::settings::first_difference;
+use crate::sink::{SinkError, StagedFile, sync_file_system, sync_folder};
+
+/// Holds what is not yet committed; below the output, so that publishing is a rename. No glob of a table finds it.
+const STAGING: &str = ".staging";
+/// With more folders than this, one call that flushes the file system is cheaper than a call for each.
+const SINGLE_SYNCS: usize = 16;
+
+/// An output folder with its state folder, owned by one run at a time.
+#[derive(Debug)]
+pub struct OutputFolder {
+    output: PathBuf,
+    state: PathBuf,
+    /// Keeps the lock while the run lasts.
+    _lock: File,
+}
+
+/// Why an output cannot be used, and what to do.
+#[derive(Debug)]
+pub enum OutputError {
+    InUse(PathBuf),
+    Foreign { output: PathBuf, why: String },
+    Unreadable { path: PathBuf, error: io::Error },
+    Files(SinkError),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputError::InUse(state) => {
+                write!(
+                    f,
+                    "{}: another run uses this state folder; wait for it or stop it",
+                    state.display()
+                )
+            }
+            OutputError::Foreign { output, why } => {
+                write!(
+                    f,
+                    "{}: the output belongs to another run: {why}; choose another folder with -o, or remove it and its state",
+                    output.display()
+                )
+            }
+            OutputError::Unreadable { path, error } => match error.kind() {
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "{}: no permission; check the folder's owner and mode",
+                    path.display()
+                ),
+                _ => write!(f, "{}: cannot be used ({error})", path.display()),
+            },
+            OutputError::Files(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for OutputError {}
+
+impl From<SinkError> for OutputError {
+    fn from(error: SinkError) -> Self {
+        OutputError::Files(error)
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+    |error| OutputError::Unreadable {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+impl OutputFolder {
+    /// Makes the folders and locks them against a second run.
+    ///
+    /// # Errors
+    /// Folders that cannot be made, or that another run has locked.
+    pub fn open(output: &Path, state: &Path) -> Result<OutputFolder, OutputError> {
+        fs::create_dir_all(output).map_err(unreadable(output))?;
+        create_private(state).map_err(unreadable(state))?;
+        let path = state.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(unreadable(&path))?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(OutputFolder {
+                output: output.to_owned(),
+                state: state.to_owned(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OutputError::InUse(state.to_owned())),
+            Err(e) => Err(unreadable(&path)(e.into())),
+        }
+    }
+
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// Takes up the output for a run of `belongs_to`: finishes what a crash interrupted, removes what was never committed.
+    ///
+    /// # Errors
+    /// An output that belongs to anything else, or that holds tables of unknown origin.
+    pub fn take_up(&self, belongs_to: Belongings) -> Result<Manifest, OutputError> {
+        let found = Manifest::read(&self.state).map_err(unreadable(&self.state))?;
+        let manifest = match found {
+            Some(manifest) => {
+                if let Some(why) = difference(&manifest.belongs_to, &belongs_to) {
+                    return Err(self.foreign(why));
+                }
+                self.publish(manifest.commits.saturating_sub(1), &manifest.last)?;
+                manifest
+            }
+            None => {
+                if let Some(table) = self.table_present()? {
+                    return Err(self.foreign(format!(
+                        "it holds a folder {table}/ but {} knows nothing of it",
+                        self.state.display()
+                    )));
+                }
+                let manifest = Manifest::new(belongs_to);
+                manifest.write(&self.state)?;
+                manifest
+            }
+        };
+        self.clear_staging()?;
+        Ok(manifest)
+    }
+
+    fn foreign(&self, why: String) -> OutputError {
+        OutputError::Foreign {
+            output: self.output.clone(),
+            why,
+        }
+    }
+
+    fn table_present(&self) -> Result<Option<&'static str>, OutputError> {
+        let tables = ["readings", "anomalies", "windows", "quarantine"];
+        Ok(tables.into_iter().find(|table| self.output.join(table).exists()))
+    }
+
+    /// Makes a commit: its manifest first, then its files visible.
+    ///
+    /// # Errors
+    /// A folder that cannot be written; then a later start finishes the commit.
+    pub fn commit(&self, manifest: &Manifest) -> Result<(), SinkError> {
+        manifest.write(&self.state)?;
+        self.publish(manifest.commits.saturating_sub(1), &manifest.last)
+    }
+
+    /// Makes a commit again that an earlier run of the same replay has made: the same files take the places of their equals,
+    /// and the manifest, which is ahead, stays.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn republish(&self, manifest: &Manifest) -> Result<(), SinkError> {
+        self.publish(manifest.commits.saturating_sub(1), &manifest.last)
+    }
+
+    /// Moves staged files to where readers look. Repeating it does no harm.
+    fn publish(&self, commit: u32, files: &[StagedFile]) -> Result<(), SinkError> {
+        let mut folders = BTreeSet::new();
+        for file in files {
+            let from = staging(&self.output, commit).join(StagedFile::staged(&file.path));
+            let to = self.output.join(&file.path);
+            let folder = to.parent().unwrap_or(&self.output).to_owned();
+            if folders.insert(folder.clone()) {
+                fs::create_dir_all(&folder).map_err(SinkError::io(&folder))?;
+            }
+            match fs::rename(&from, &to) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound && to.exists() => {} // published before the crash
+                Err(e) => return Err(SinkError::io(&to)(e)),
+            }
+        }
+        if folders.len() > SINGLE_SYNCS {
+            sync_file_system(&self.output)
+        } else {
+            // New folders above the files' own must last too.
+            let above: BTreeSet<&Path> = folders
+                .iter()
+                .flat_map(|f| f.ancestors().take(3))
+                .filter(|f| f.starts_with(&self.output))
+                .collect();
+            above.into_iter().try_for_each(sync_folder)
+        }
+    }
+
+    /// Ends a run that has taken its input to the end.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn complete(&self, manifest: &Manifest) -> Result<(), SinkError> {
+        manifest.write(&self.state)?;
+        self.clear_staging()
+    }
+
+    /// Removes what was never committed.
+    fn clear_staging(&self) -> Result<(), SinkError> {
+        let folder = self.output.join(STAGING);
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SinkError::io(&folder)(e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the files of a commit to `output` wait.
+pub fn staging(output: &Path, commit: u32) -> PathBuf {
+    output.join(STAGING).join(format!("{commit:08}"))
+}
+
+/// The first thing in which two runs differ, told to the user.
+fn difference(was: &Belongings, is: &Belongings) -> Option<String> {
+    if was.dataflow != is.dataflow {
+        return Some(format!("it holds tables of {}, this is {}", was.dataflow, is.dataflow));
+    }
+    if let Some(difference) = first_difference(&was.settings, &is.settings) {
+        return Some(format!("it was made with other settings: {difference}"));
+    }
+    if was.input.is_none() || is.input.is_none() {
+        return Some("it was made from standard input, or this run is: standard input cannot be taken up again".into());
+    }
+    if was.input != is.input {
+        return Some("it was made from another input, or the input has changed since".into());
+    }
+    if was.devices != is.devices {
+        return Some("it was made with another device collection, or the collection has changed since".into());
+    }
+    (was.program != is.program).then(|| format!("it was made by {}, this is {}", was.program, is.program))
+}
+
+/// A folder that only its owner may look into: keys and the vault live there.
+fn create_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn belongings(dataflow: &str) -> Belongings {
+        Belongings {
+            program: "wardflow".into(),
+            dataflow: dataflow.into(),
+            settings: "{}".into(),
+            input: Some("input".into()),
+            devices: None,
+        }
+    }
+
+    fn stage(folder: &OutputFolder, commit: u32, name: &str) -> StagedFile {
+        let path = format!("readings/date=2024-01-01/{name}.parquet");
+        let staged = staging(folder.output(), commit).join(StagedFile::staged(&path));
+        fs::create_dir_all(staged.parent().expect("a folder")).expect("created");
+        fs::write(staged, name).expect("written");
+        StagedFile {
+            path,
+            rows: 1,
+            bytes: 1,
+        }
+    }
+
+    #[test]
+    fn a_commit_interrupted_after_its_manifest_is_finished_at_the_next_start() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let open = || OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
+        let folder = open();
+        let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        (manifest.commits, manifest.last) = (1, vec![stage(&folder, 0, "one"), stage(&folder, 0, "two")]);
+        manifest.write(&folder.state).expect("the manifest, and then the crash");
+        let uncommitted = stage(&folder, 1, "three");
+        drop(folder);
+
+        let folder = open();
+        assert_eq!(folder.take_up(belongings("a")).expect("taken up"), manifest);
+        for file in &manifest.last {
+            assert!(folder.output().join(&file.path).exists(), "{} is visible", file.path);
+        }
+        assert!(!folder.output().join(&uncommitted.path).exists());
+        assert!(!folder.output().join(STAGING).exists(), "nothing uncommitted is left");
+        folder.take_up(belongings("a")).expect("taken up twice");
+    }
+
+    #[test]
+    fn an_output_of_anything_else_is_refused_and_left_alone() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let (output, state) = (root.path().join("out"), root.path().join("state"));
+        let folder = OutputFolder::open(&output, &state).expect("opened");
+        folder.take_up(belongings("a")).expect("fresh");
+        let refused = folder
+            .take_up(belongings("b"))
+            .expect_err("another dataflow")
+            .to_string();
+        assert!(refused.contains("it holds tables of a, this is b"), "{refused}");
+        let from_stdin = Belongings {
+            input: None,
+            ..belongings("a")
+        };
+        assert!(folder.take_up(from_stdin).is_err());
+        assert!(matches!(
+            OutputFolder::open(&output, &state),
+            Err(OutputError::InUse(_))
+        ));
+
+        let strange = root.path().join("strange");
+        fs::create_dir_all(strange.join("readings")).expect("created");
+        let folder = OutputFolder::open(&strange, &root.path().join("s")).expect("opened");
+        assert!(matches!(
+            folder.take_up(belongings("a")),
+            Err(OutputError::Foreign { .. })
+        ));
+    }
+}

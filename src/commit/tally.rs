@@ -1,0 +1,57 @@
+//! What was counted on the way to a commit: added up, so that the order of adding does not matter.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Reason;
+use crate::sink::StagedFile;
+
+/// Where the records of a commit went, and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub not_selected: u64,
+    pub duplicates: u64,
+    pub readings: u64,
+    /// Readings in no window.
+    pub late: u64,
+    /// Readings whose device the device collection does not know.
+    pub unknown_devices: u64,
+    pub anomalies: u64,
+    /// Windows written for the first time.
+    pub windows: u64,
+    /// Windows written again because of late readings.
+    pub revisions: u64,
+    pub quarantined: BTreeMap<Reason, u64>,
+    /// Bytes of the files.
+    pub output_bytes: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        self.not_selected += other.not_selected;
+        self.duplicates += other.duplicates;
+        self.readings += other.readings;
+        self.late += other.late;
+        self.unknown_devices += other.unknown_devices;
+        self.anomalies += other.anomalies;
+        self.windows += other.windows;
+        self.revisions += other.revisions;
+        self.output_bytes += other.output_bytes;
+        for (reason, count) in &other.quarantined {
+            *self.quarantined.entry(*reason).or_default() += count;
+        }
+    }
+
+    /// Records that are accounted for: not selected, dropped as copies, refused, or read.
+    pub fn records(&self) -> u64 {
+        self.not_selected + self.duplicates + self.readings + self.quarantined.values().sum::<u64>()
+    }
+}
+
+/// What one worker has ready for a commit: files that are durable but not yet visible, and counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Staged {
+    pub files: Vec<StagedFile>,
+    pub tally: Tally,
+}

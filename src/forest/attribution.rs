@@ -1,0 +1,177 @@
+//! Which measures make a point strange. In: a point and a tree; out: the tree's score divided over the dimensions and the two
+//! directions, and after all trees an [`Attribution`] per measure.
+//!
+//! As the score is an expectation over the cuts that could separate the point, each dimension and direction gets the part of
+//! the cuts that lie in its gap. A point that the tree already holds is measured against the tree without it, and the parts are
+//! scaled to its score; where nothing separates it, they are equal (as random-cut-forest-by-aws does it).
+
+use super::bounds::{gap, reach};
+use super::cut_tree::{CutTree, Link, NONE};
+use super::scale::Scale;
+
+/// One measure's part of a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Part {
+    /// What the measure adds to the score by being higher than usual.
+    pub high: f64,
+    /// What it adds by being lower than usual.
+    pub low: f64,
+}
+
+impl Part {
+    /// The measure's part of the score.
+    pub fn total(self) -> f64 {
+        self.high + self.low
+    }
+
+    /// The direction: whether the measure counts as high rather than low.
+    pub fn is_high(self) -> bool {
+        self.high >= self.low
+    }
+}
+
+/// A score divided over the measures, summed over a shingle's positions. All parts add up to the score, to rounding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// A part per measure, in the measures' order.
+    pub parts: Box<[Part]>,
+}
+
+impl Attribution {
+    /// From parts per dimension, summed over the trees.
+    pub(super) fn from_dimensions(parts: &[Part], measures: usize, factor: f64) -> Attribution {
+        let mut by_measure = vec![Part::default(); measures].into_boxed_slice();
+        for position in parts.chunks_exact(measures) {
+            for (sum, part) in by_measure.iter_mut().zip(position) {
+                sum.high += part.high * factor;
+                sum.low += part.low * factor;
+            }
+        }
+        Attribution { parts: by_measure }
+    }
+}
+
+/// Working space of [`CutTree::add_attribution`], reused from tree to tree.
+pub(super) struct Workspace {
+    parts: Vec<Part>,
+    lows: Vec<f32>,
+    highs: Vec<f32>,
+}
+
+impl Workspace {
+    pub(super) fn new(dimensions: usize) -> Workspace {
+        Workspace {
+            parts: vec![Part::default(); dimensions],
+            lows: vec![0.0; dimensions],
+            highs: vec![0.0; dimensions],
+        }
+    }
+
+    fn set_box(&mut self, (lows, highs): (&[f32], &[f32])) {
+        self.lows.copy_from_slice(lows);
+        self.highs.copy_from_slice(highs);
+    }
+
+    fn widen_box(&mut self, (lows, highs): (&[f32], &[f32])) {
+        for (own, &low) in self.lows.iter_mut().zip(lows) {
+            *own = if low < *own { low } else { *own };
+        }
+        for (own, &high) in self.highs.iter_mut().zip(highs) {
+            *own = if high > *own { high } else { *own };
+        }
+    }
+
+    /// Goes one cut up: the cut of the box is worth `value`, what was below it counts as far as it does not separate.
+    fn climb(&mut self, point: &[f32], value: f64) -> Option<f64> {
+        let outside = reach((&self.lows, &self.highs), point);
+        if outside.excess == 0.0 {
+            return None;
+        }
+        let separation = outside.separation();
+        let (per_unit, kept) = (value / (outside.range + outside.excess), 1.0 - separation);
+        for (((part, &low), &high), &x) in self.parts.iter_mut().zip(&self.lows).zip(&self.highs).zip(point) {
+            let (below, above) = gap(low, high, x);
+            part.high = part.high * kept + above * per_unit;
+            part.low = part.low * kept + below * per_unit;
+        }
+        Some(separation)
+    }
+
+    /// Scales the parts so that they add up to the tree's score, and adds them.
+    fn add_to(&self, sums: &mut [Part], score: f64) {
+        let total: f64 = self.parts.iter().map(|part| part.total()).sum();
+        if total > 0.0 {
+            let scale = score / total;
+            for (sum, part) in sums.iter_mut().zip(&self.parts) {
+                sum.high += part.high * scale;
+                sum.low += part.low * scale;
+            }
+        } else {
+            let equal = score / (2 * sums.len()) as f64;
+            for sum in sums {
+                sum.high += equal;
+                sum.low += equal;
+            }
+        }
+    }
+}
+
+impl CutTree {
+    /// Divides this tree's score of the point over the dimensions and adds the parts to `sums`.
+    pub(super) fn add_attribution(&self, point: &[f32], scale: &Scale, space: &mut Workspace, sums: &mut [Part]) {
+        let Some(root) = self.root else { return };
+        let (leaf, depth) = self.descend(root, point);
+        space.parts.fill(Part::default());
+        let score = if self.point(leaf) == point {
+            self.climb_without_point(leaf, depth, point, scale, space);
+            scale.seen(depth, self.leaves[leaf].mass)
+        } else {
+            self.climb_with_point(leaf, depth, point, scale, space)
+        };
+        space.add_to(sums, score);
+    }
+
+    fn climb_with_point(
+        &self,
+        leaf: usize,
+        mut depth: usize,
+        point: &[f32],
+        scale: &Scale,
+        space: &mut Workspace,
+    ) -> f64 {
+        let mut score = scale.unseen(depth);
+        space.set_box((self.point(leaf), self.point(leaf)));
+        space.climb(point, score);
+        let mut node = self.leaves[leaf].parent;
+        while node != NONE {
+            space.set_box(self.bounds(node as usize));
+            depth -= 1;
+            let value = scale.unseen(depth);
+            let Some(separation) = space.climb(point, value) else {
+                break;
+            };
+            score += separation * (value - score);
+            node = self.node_parents[node as usize];
+        }
+        score
+    }
+
+    /// The same with boxes that leave out the point's own leaf: the union of the siblings on the way up.
+    fn climb_without_point(&self, leaf: usize, mut depth: usize, point: &[f32], scale: &Scale, space: &mut Workspace) {
+        space.lows.fill(f32::INFINITY);
+        space.highs.fill(f32::NEG_INFINITY);
+        let mut below = Link::leaf(leaf as u16);
+        let mut node = self.leaves[leaf].parent;
+        while node != NONE {
+            let children = self.nodes[node as usize].children;
+            let side = self.side(node, below);
+            space.widen_box(self.extent(children[1 - side]));
+            depth -= 1;
+            if space.climb(point, scale.unseen(depth)).is_none() {
+                return;
+            }
+            below = Link::node(node, 0);
+            node = self.node_parents[node as usize];
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The layout of one random cut tree, and the ways through it.
+//!
+//! Flat arrays that grow with the sample: 12 bytes per inner node, boxes and points apart, so that the way down stays in a few
+//! cache lines. A leaf is a distinct point with the number of its copies in the sample. In: points; out: leaves.
+
+/// The absent node or leaf: no parent, an empty tree, the end of a free list.
+pub(super) const NONE: u16 = u16::MAX;
+
+/// A reference to a node or leaf: bit 31 says leaf, bits 12–30 hold the dimension a node cuts (known before the node itself is
+/// loaded, which shortens the wait on the way down), bits 0–11 its index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link(u32);
+
+impl Link {
+    const LEAF: u32 = 1 << 31;
+
+    pub(super) fn leaf(index: u16) -> Link {
+        Link(Link::LEAF | u32::from(index))
+    }
+
+    pub(super) fn node(index: u16, dimension: usize) -> Link {
+        Link(((dimension as u32) << 12) | u32::from(index))
+    }
+
+    #[inline]
+    pub(super) fn is_leaf(self) -> bool {
+        self.0 & Link::LEAF != 0
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        (self.0 & 0xfff) as usize
+    }
+
+    /// Whether two links name the same leaf or node, whatever they say of its dimension.
+    fn same_place(self, other: Link) -> bool {
+        (self.is_leaf(), self.index()) == (other.is_leaf(), other.index())
+    }
+
+    #[inline]
+    pub(super) fn dimension(self) -> usize {
+        ((self.0 & !Link::LEAF) >> 12) as usize
+    }
+}
+
+/// Points whose cut dimension is at or below `cut` go to child 0, the others to child 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    pub(super) cut: f32,
+    pub(super) children: [Link; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    /// Copies of the point in the sample; 0 for a free leaf.
+    pub(super) mass: u16,
+    pub(super) parent: u16,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CutTree {
+    pub(super) dimensions: usize,
+    /// Most leaves the tree will ever hold.
+    pub(super) capacity: usize,
+    /// `None` while the tree is empty.
+    pub(super) root: Option<Link>,
+    pub(super) nodes: Vec<Node>,
+    /// A box per node, see [`super::bounds`].
+    pub(super) boxes: Vec<f32>,
+    pub(super) node_parents: Vec<u16>,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) points: Vec<f32>,
+    /// Heads of the lists of free places, which run through the parents.
+    pub(super) free_node: u16,
+    pub(super) free_leaf: u16,
+}
+
+impl CutTree {
+    pub(super) fn new(dimensions: usize, capacity: usize) -> CutTree {
+        CutTree {
+            dimensions,
+            capacity,
+            root: None,
+            nodes: Vec::new(),
+            boxes: Vec::new(),
+            node_parents: Vec::new(),
+            leaves: Vec::new(),
+            points: Vec::new(),
+            free_node: NONE,
+            free_leaf: NONE,
+        }
+    }
+
+    /// The lows and highs of a node's box.
+    #[inline]
+    pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
+        let width = 2 * self.dimensions;
+        self.boxes[node * width..(node + 1) * width].split_at(self.dimensions)
+    }
+
+    pub(super) fn bounds_mut(&mut self, node: usize) -> &mut [f32] {
+        let width = 2 * self.dimensions;
+        &mut self.boxes[node * width..(node + 1) * width]
+    }
+
+    #[inline]
+    pub(super) fn point(&self, leaf: usize) -> &[f32] {
+        &self.points[leaf * self.dimensions..(leaf + 1) * self.dimensions]
+    }
+
+    /// The lows and highs of what hangs on a link.
+    pub(super) fn extent(&self, link: Link) -> (&[f32], &[f32]) {
+        if link.is_leaf() {
+            let point = self.point(link.index());
+            (point, point)
+        } else {
+            self.bounds(link.index())
+        }
+    }
+
+    pub(super) fn parent(&self, link: Link) -> u16 {
+        if link.is_leaf() {
+            self.leaves[link.index()].parent
+        } else {
+            self.node_parents[link.index()]
+        }
+    }
+
+    /// Which child of its parent a link is.
+    pub(super) fn side(&self, parent: u16, link: Link) -> usize {
+        usize::from(self.nodes[parent as usize].children[1].same_place(link))
+    }
+
+    /// The leaf a point falls to from `link`, and the number of cuts on the way.
+    #[inline]
+    pub(super) fn descend(&self, mut link: Link, point: &[f32]) -> (usize, usize) {
+        let mut depth = 0;
+        while !link.is_leaf() {
+            let node = &self.nodes[link.index()];
+            link = node.children[usize::from(point[link.dimension()] > node.cut)];
+            depth += 1;
+        }
+        (link.index(), depth)
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+            + (self.boxes.capacity() + self.points.capacity()) * size_of::<f32>()
+            + self.node_parents.capacity() * size_of::<u16>()
+            + self.leaves.capacity() * size_of::<Leaf>()
+    }
+}

@@ -1,0 +1,60 @@
+//! Taking a point out of a cut tree. In: its leaf; out: the tree as if the point had not been kept: the sibling moves up, and
+//! the boxes above shrink as far as they rested on the point.
+
+use super::cut_tree::{CutTree, Link, NONE};
+
+impl CutTree {
+    pub(super) fn delete(&mut self, leaf: u16) {
+        let gone = &mut self.leaves[leaf as usize];
+        gone.mass -= 1;
+        if gone.mass > 0 {
+            return;
+        }
+        let parent = gone.parent;
+        gone.parent = self.free_leaf;
+        self.free_leaf = leaf;
+        if parent == NONE {
+            self.root = None;
+            return;
+        }
+        let side = self.side(parent, Link::leaf(leaf));
+        let sibling = self.nodes[parent as usize].children[1 - side];
+        let above = self.node_parents[parent as usize];
+        self.hang(above, Link::node(parent, 0), sibling);
+        self.node_parents[parent as usize] = self.free_node;
+        self.free_node = parent;
+        self.shrink(above);
+    }
+
+    /// Recomputes the boxes from `node` up; once one has not changed, none above it does.
+    fn shrink(&mut self, mut node: u16) {
+        while node != NONE && self.refresh(node as usize) {
+            node = self.node_parents[node as usize];
+        }
+    }
+
+    /// Sets a node's box to the union of its children's; says whether that changed it.
+    fn refresh(&mut self, node: usize) -> bool {
+        let dimensions = self.dimensions;
+        let [left, right] = self.nodes[node].children;
+        let mut changed = false;
+        for d in 0..dimensions {
+            let ((left_lows, left_highs), (right_lows, right_highs)) = (self.extent(left), self.extent(right));
+            let low = if right_lows[d] < left_lows[d] {
+                right_lows[d]
+            } else {
+                left_lows[d]
+            };
+            let high = if right_highs[d] > left_highs[d] {
+                right_highs[d]
+            } else {
+                left_highs[d]
+            };
+            let bounds = self.bounds_mut(node);
+            changed |= bounds[d] != low || bounds[dimensions + d] != high;
+            bounds[d] = low;
+            bounds[dimensions + d] = high;
+        }
+        changed
+    }
+}

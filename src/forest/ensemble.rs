@@ -1,0 +1,138 @@
+//! The forest: many trees over one key's points. In: batches of points; out: a score each, and the attribution of the strange.
+//!
+//! Trees are independent and a point's score is a sum in the trees' order, so a batch goes through one tree after the other
+//! (each then stays in the first-level cache) with the same bits as point by point. Only when all trees are through is it known
+//! which points are strange: a tree that changes before the batch's last point is copied first, and the copy taken along again.
+
+use super::attribution::{Attribution, Part, Workspace};
+use super::parameters::Parameters;
+use super::scale::Scale;
+use super::tree::{Rows, Tree};
+
+/// Most points taken through a tree at once; bounds the copies and the sums.
+const BATCH: usize = 256;
+
+/// What a forest says of one point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Higher is stranger, about 0.7 to 1.1 for ordinary points; `None` while the forest has seen fewer than `sample_size` points.
+    pub score: Option<f64>,
+    /// Present exactly when the score is at or above the threshold.
+    pub attribution: Option<Attribution>,
+}
+
+/// A random cut forest over the points of one key.
+#[derive(Clone, Debug)]
+pub struct Forest {
+    measures: usize,
+    dimensions: usize,
+    sample_size: u64,
+    scale: Scale,
+    pub(super) seen: u64,
+    pub(super) trees: Vec<Tree>,
+}
+
+impl Forest {
+    /// An empty forest. `key` is what the forest is for: with the parameters' seed it decides all random numbers.
+    /// Parameters that [`Parameters::check`] would refuse are taken to the nearest allowed value.
+    pub fn new(parameters: &Parameters, key: &[u8]) -> Forest {
+        let parameters = parameters.within_bounds();
+        let dimensions = parameters.dimensions();
+        Forest {
+            measures: parameters.measures,
+            dimensions,
+            sample_size: parameters.sample_size as u64,
+            scale: Scale::new(&parameters),
+            seen: 0,
+            trees: (0..parameters.trees)
+                .map(|index| Tree::new(&parameters, key, index))
+                .collect(),
+        }
+    }
+
+    /// Scores points and takes them in, one after the other in effect: each is scored against those before it.
+    ///
+    /// `points` holds rows of measures × shingle finite values in source order (an incomplete last row is ignored); what the
+    /// forest says of them is appended to `out`. Points whose score is at or above `threshold` get an attribution.
+    pub fn score_batch(&mut self, points: &[f32], threshold: f64, out: &mut Vec<Scored>) {
+        for points in points.chunks(BATCH * self.dimensions) {
+            let whole = points.len() - points.len() % self.dimensions;
+            if whole > 0 {
+                self.score_part(&points[..whole], threshold, out);
+            }
+        }
+    }
+
+    /// The number of points taken in.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Bytes of memory held, without the allocator's own.
+    pub fn memory(&self) -> usize {
+        size_of::<Forest>() + self.scale.memory() + self.trees.iter().map(Tree::memory).sum::<usize>()
+    }
+
+    fn score_part(&mut self, points: &[f32], threshold: f64, out: &mut Vec<Scored>) {
+        let count = points.len() / self.dimensions;
+        let learning = self.sample_size.saturating_sub(self.seen).min(count as u64) as usize;
+        let rows = Rows {
+            points,
+            dimensions: self.dimensions,
+            first: self.seen,
+            learning,
+        };
+        let mut sums = vec![0.0; count - learning];
+        let may_attribute = learning < count && threshold < f64::INFINITY;
+        let mut before = Vec::new();
+        for tree in &mut self.trees {
+            before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
+            tree.score_rows(&rows, &self.scale, &mut sums);
+        }
+        let from = out.len();
+        out.resize(
+            from + learning,
+            Scored {
+                score: None,
+                attribution: None,
+            },
+        );
+        let factor = self.scale.factor();
+        out.extend(sums.iter().map(|sum| Scored {
+            score: Some(sum * factor),
+            attribution: None,
+        }));
+        self.attribute(&rows, before, threshold, &mut out[from..]);
+        for tree in &mut self.trees {
+            tree.take_until(rows.last() + 1, &rows);
+        }
+        self.seen += count as u64;
+    }
+
+    /// Adds the attributions, from the trees as they were before the batch (absent where a tree still is).
+    fn attribute(&self, rows: &Rows, before: Vec<Option<Tree>>, threshold: f64, out: &mut [Scored]) {
+        let strange: Vec<usize> = (0..out.len())
+            .filter(|&row| out[row].score.is_some_and(|score| score >= threshold))
+            .collect();
+        if strange.is_empty() {
+            return;
+        }
+        let mut space = Workspace::new(self.dimensions);
+        let mut sums = vec![Part::default(); strange.len() * self.dimensions];
+        for (tree, mut before) in self.trees.iter().zip(before) {
+            for (&row, sums) in strange.iter().zip(sums.chunks_exact_mut(self.dimensions)) {
+                let cuts = match &mut before {
+                    None => &tree.cuts,
+                    Some(copy) => {
+                        copy.take_until(rows.first + row as u64, rows);
+                        &copy.cuts
+                    }
+                };
+                cuts.add_attribution(rows.row(row), &self.scale, &mut space, sums);
+            }
+        }
+        for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.dimensions)) {
+            out[row].attribution = Some(Attribution::from_dimensions(sums, self.measures, self.scale.factor()));
+        }
+    }
+}

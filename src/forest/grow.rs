@@ -1,0 +1,155 @@
+//! Inserting a point into a cut tree. In: a point and a random stream; out: its leaf.
+//!
+//! Published rule: at each node of the point's path draw a cut of the box with the point in it; the topmost cut that separates
+//! the two becomes the point's parent. Whether a cut separates has probability excess / (range + excess) and, if so, its place
+//! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
+
+use super::bounds::{gap, reach, widen};
+use super::cut_tree::{CutTree, Leaf, Link, NONE, Node};
+use super::random::Stream;
+
+impl CutTree {
+    pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> u16 {
+        let Some(root) = self.root else {
+            let leaf = self.new_leaf(point, NONE);
+            self.root = Some(Link::leaf(leaf));
+            return leaf;
+        };
+        let (found, _) = self.descend(root, point);
+        if self.point(found) == point {
+            self.leaves[found].mass += 1;
+            return found as u16;
+        }
+        let mut at = root;
+        loop {
+            let outside = reach(self.extent(at), point);
+            if outside.excess > 0.0 {
+                let place = random.uniform() * (outside.range + outside.excess);
+                // a leaf has no size: every cut separates
+                if at.is_leaf() || place < outside.excess {
+                    return self.split(at, point, place);
+                }
+                widen(self.bounds_mut(at.index()), point);
+            }
+            let node = &self.nodes[at.index()];
+            at = node.children[usize::from(point[at.dimension()] > node.cut)];
+        }
+    }
+
+    /// Puts a new node above `at` whose cut lies `place` into the gaps between `at` and the point, counted along the dimensions.
+    fn split(&mut self, at: Link, point: &[f32], place: f64) -> u16 {
+        let (dimension, cut) = self.place_cut(at, point, place);
+        let above = self.parent(at);
+        let index = self.new_node(at, point);
+        let leaf = self.new_leaf(point, index);
+        let children = if point[dimension] <= cut {
+            [Link::leaf(leaf), at]
+        } else {
+            [at, Link::leaf(leaf)]
+        };
+        self.nodes[index as usize] = Node { cut, children };
+        let link = Link::node(index, dimension);
+        self.hang(above, at, link);
+        self.set_parent(at, index);
+        leaf
+    }
+
+    fn place_cut(&self, at: Link, point: &[f32], mut place: f64) -> (usize, f32) {
+        let (lows, highs) = self.extent(at);
+        let mut chosen = (0, point[0]);
+        for (dimension, ((&low, &high), &x)) in lows.iter().zip(highs).zip(point).enumerate() {
+            let (below, above) = gap(low, high, x);
+            let width = below + above;
+            if width > 0.0 {
+                let (start, end) = if below > 0.0 { (x, low) } else { (high, x) };
+                let cut = (f64::from(start) + place.min(width)) as f32;
+                // rounding may reach the gap's far end, which no longer separates
+                chosen = (dimension, if cut < end { cut } else { start });
+                if place < width {
+                    break;
+                }
+                place -= width;
+            }
+        }
+        chosen
+    }
+
+    fn new_leaf(&mut self, point: &[f32], parent: u16) -> u16 {
+        let leaf = Leaf { mass: 1, parent };
+        let index = self.free_leaf;
+        if index == NONE {
+            self.leaves.push(leaf);
+            self.points.extend_from_slice(point);
+            return (self.leaves.len() - 1) as u16;
+        }
+        self.free_leaf = self.leaves[index as usize].parent;
+        self.leaves[index as usize] = leaf;
+        let from = index as usize * self.dimensions;
+        self.points[from..from + self.dimensions].copy_from_slice(point);
+        index
+    }
+
+    /// A place for a node, with the box of `below` and the point; its cut and children are the caller's to set.
+    fn new_node(&mut self, below: Link, point: &[f32]) -> u16 {
+        let index = self.free_node;
+        let index = if index == NONE {
+            self.reserve();
+            self.nodes.push(Node {
+                cut: 0.0,
+                children: [below; 2],
+            });
+            self.node_parents.push(NONE);
+            self.boxes.resize(self.nodes.len() * 2 * self.dimensions, 0.0);
+            self.nodes.len() - 1
+        } else {
+            self.free_node = self.node_parents[index as usize];
+            index as usize
+        };
+        let (width, dimensions) = (2 * self.dimensions, self.dimensions);
+        let from = below.index() * if below.is_leaf() { dimensions } else { width };
+        let to = index * width;
+        if below.is_leaf() {
+            let stored = &self.points[from..from + dimensions];
+            self.boxes[to..to + dimensions].copy_from_slice(stored);
+            self.boxes[to + dimensions..to + width].copy_from_slice(stored);
+        } else {
+            self.boxes.copy_within(from..from + width, to);
+        }
+        widen(self.bounds_mut(index), point);
+        index as u16
+    }
+
+    /// Doubles all arrays at once, but never beyond what the sample can need.
+    fn reserve(&mut self) {
+        let held = self.nodes.len();
+        if held == self.nodes.capacity() {
+            let more = held.max(15).min(self.capacity.saturating_sub(1 + held));
+            self.nodes.reserve_exact(more);
+            self.node_parents.reserve_exact(more);
+            self.boxes.reserve_exact(more * 2 * self.dimensions);
+            let leaves = held + more + 1;
+            self.leaves.reserve_exact(leaves.saturating_sub(self.leaves.len()));
+            self.points
+                .reserve_exact((leaves * self.dimensions).saturating_sub(self.points.len()));
+        }
+    }
+
+    /// Makes `now` take the place of `was` below `above`.
+    pub(super) fn hang(&mut self, above: u16, was: Link, now: Link) {
+        if above == NONE {
+            self.root = Some(now);
+        } else {
+            let side = self.side(above, was);
+            self.nodes[above as usize].children[side] = now;
+        }
+        self.set_parent(now, above);
+    }
+
+    fn set_parent(&mut self, link: Link, parent: u16) {
+        if link.is_leaf() {
+            self.leaves[link.index()].parent = parent;
+        } else {
+            self.node_parents[link.index()] = parent;
+        }
+    }
+}

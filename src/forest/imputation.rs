@@ -1,0 +1,125 @@
+//! Missing measures, filled in before the forest sees them. In: a reading's measures with NaN for missing; out: a point.
+//!
+//! A missing measure takes the device's last known value of it; if there is none, the mean of what the key's readings had so
+//! far; if there is none either, 0. The choice depends on the order of the readings alone. A reading without any measure is
+//! not given here (nor to the forest).
+
+use super::shingle::Shingle;
+
+/// What a key's readings have had: sums and counts of the known values of each measure, in the readings' order.
+#[derive(Clone, Debug)]
+pub struct KeyMemory {
+    known: Box<[Known]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    sum: f64,
+    count: u64,
+}
+
+impl KeyMemory {
+    /// Nothing known yet of any of the measures.
+    pub fn new(measures: usize) -> KeyMemory {
+        KeyMemory {
+            known: vec![Known::default(); measures].into_boxed_slice(),
+        }
+    }
+}
+
+/// What a device has sent: the last known value of each measure, and the rows of its shingle.
+#[derive(Clone, Debug)]
+pub struct DeviceMemory {
+    /// NaN where no value is known.
+    last: Box<[f32]>,
+    shingle: Shingle,
+}
+
+impl DeviceMemory {
+    /// Nothing known yet of any of the measures; `shingle` readings make a point.
+    pub fn new(measures: usize, shingle: usize) -> DeviceMemory {
+        DeviceMemory {
+            last: vec![f32::NAN; measures].into_boxed_slice(),
+            shingle: Shingle::new(measures, shingle),
+        }
+    }
+
+    /// Takes a reading's measures (NaN: missing) and gives the point for the forest, measures × shingle finite values; `None`
+    /// while the shingle fills. Values beyond the range of `f32` count as its ends.
+    pub fn point(&mut self, measures: &[f64], key: &mut KeyMemory) -> Option<&[f32]> {
+        let row = measures
+            .iter()
+            .zip(&mut self.last)
+            .zip(&mut key.known)
+            .map(|((&value, last), known)| {
+                if !value.is_nan() {
+                    let value = value.clamp(f32::MIN.into(), f32::MAX.into());
+                    known.sum += value;
+                    known.count += 1;
+                    *last = value as f32;
+                    *last
+                } else if !last.is_nan() {
+                    *last
+                } else if known.count > 0 {
+                    (known.sum / known.count as f64) as f32
+                } else {
+                    0.0
+                }
+            });
+        self.shingle.push(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: f64 = f64::NAN;
+
+    #[test]
+    fn a_missing_measure_is_the_devices_last_then_the_keys_mean_then_zero() {
+        let mut key = KeyMemory::new(2);
+        let (mut first, mut second) = (DeviceMemory::new(2, 1), DeviceMemory::new(2, 1));
+        assert_eq!(first.point(&[36.0, MISSING], &mut key), Some(&[36.0, 0.0][..]));
+        assert_eq!(first.point(&[38.0, 70.0], &mut key), Some(&[38.0, 70.0][..]));
+        assert_eq!(
+            second.point(&[MISSING, 90.0], &mut key),
+            Some(&[37.0, 90.0][..]),
+            "the mean of 36 and 38"
+        );
+        assert_eq!(
+            first.point(&[MISSING, 60.0], &mut key),
+            Some(&[38.0, 60.0][..]),
+            "the device's own last value"
+        );
+        // a mean that was filled in is not remembered as a value of the device
+        assert_eq!(first.point(&[40.0, MISSING], &mut key), Some(&[40.0, 60.0][..]));
+        assert_eq!(
+            second.point(&[MISSING, 91.0], &mut key),
+            Some(&[38.0, 91.0][..]),
+            "the mean of 36, 38 and 40"
+        );
+    }
+
+    #[test]
+    fn values_too_large_for_the_forest_become_the_largest() {
+        let (mut key, mut device) = (KeyMemory::new(2), DeviceMemory::new(2, 1));
+        let point = device.point(&[1e300, f64::NEG_INFINITY], &mut key);
+        assert_eq!(point, Some(&[f32::MAX, f32::MIN][..]));
+        let mut other = DeviceMemory::new(2, 1);
+        assert_eq!(
+            other.point(&[MISSING, MISSING], &mut key),
+            Some(&[f32::MAX, f32::MIN][..])
+        );
+    }
+
+    #[test]
+    fn shingles_are_filled_per_device() {
+        let mut key = KeyMemory::new(1);
+        let (mut first, mut second) = (DeviceMemory::new(1, 2), DeviceMemory::new(1, 2));
+        assert_eq!(first.point(&[1.0], &mut key), None);
+        assert_eq!(second.point(&[5.0], &mut key), None);
+        assert_eq!(first.point(&[MISSING], &mut key), Some(&[1.0, 1.0][..]));
+        assert_eq!(second.point(&[6.0], &mut key), Some(&[5.0, 6.0][..]));
+    }
+}

@@ -1,0 +1,257 @@
+//! Time-decayed reservoir sampling of one tree (Efraimidis, Spirakis 2006, with weights that grow as exp(λt)).
+//!
+//! A point of step t gets the weight ln E − λt, E exponential with rate 1; the sample is the points of smallest weight. Weights
+//! stay logarithms throughout, so λt may grow without bound. Once the sample is full, the step of the next acceptance is drawn
+//! at once instead of an E per point: in distribution the same, and a rejected point costs nothing.
+//! In: steps and leaves; out: the next step to accept, and the leaf to give up for it.
+
+use super::random::Stream;
+
+#[derive(Clone, Debug)]
+pub(super) struct Sampler {
+    capacity: usize,
+    decay: f64,
+    /// A max-heap on `weights`; `leaves` moves along.
+    pub(super) weights: Vec<f64>,
+    pub(super) leaves: Vec<u16>,
+    next: u64,
+}
+
+impl Sampler {
+    pub(super) fn new(capacity: usize, time_decay: u64) -> Sampler {
+        let decay = 1.0 / time_decay as f64;
+        Sampler {
+            capacity,
+            decay,
+            weights: Vec::new(),
+            leaves: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// The next step whose point is taken into the sample; all before it are not.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The leaf that must leave the sample before the next one enters; none while the sample fills.
+    pub(super) fn leaving(&self) -> Option<u16> {
+        if self.weights.len() == self.capacity {
+            self.leaves.first().copied()
+        } else {
+            None
+        }
+    }
+
+    /// Takes the point of step [`next`](Self::next), held by `leaf`, in place of [`leaving`](Self::leaving).
+    pub(super) fn accept(&mut self, leaf: u16, random: &mut Stream) {
+        let decayed = self.decay * self.next as f64;
+        if self.leaving().is_some() {
+            let weight = self.accepted_weight(decayed, random);
+            self.replace_top(weight, leaf);
+        } else {
+            let weight = libm::log(random.exponential()) - decayed;
+            self.push(weight, leaf);
+        }
+        self.next = self.next.saturating_add(1);
+        if self.weights.len() == self.capacity {
+            self.next = self.next.saturating_add(self.draw_rejected(random));
+        }
+    }
+
+    /// ln E − λt given that it lies below the top weight: E is exponential, conditioned on E < exp(top + λt).
+    fn accepted_weight(&self, decayed: f64, random: &mut Stream) -> f64 {
+        let limit = libm::exp(self.weights[0] + decayed);
+        let e = -libm::log1p(random.uniform() * libm::expm1(-limit));
+        libm::log(e) - decayed
+    }
+
+    /// How many steps from `next` on are rejected. Step s is accepted when E < exp(top + λs), so that n steps from t on are
+    /// all rejected with probability exp(−exp(top + λt)·(exp(λn) − 1)/(exp(λ) − 1)), which is inverted here in logarithms.
+    fn draw_rejected(&self, random: &mut Stream) -> u64 {
+        let hazard = self.weights[0] + self.decay * self.next as f64;
+        let log_growth = libm::log(random.exponential()) + libm::log(libm::expm1(self.decay)) - hazard;
+        let steps = ln_1p_exp(log_growth) / self.decay;
+        // a float beyond u64 saturates: such a step never comes
+        (libm::ceil(steps) as u64).saturating_sub(1)
+    }
+
+    fn push(&mut self, weight: f64, leaf: u16) {
+        let mut at = self.weights.len();
+        if at == self.weights.capacity() {
+            let more = at.max(16).min(self.capacity - at);
+            self.weights.reserve_exact(more);
+            self.leaves.reserve_exact(more);
+        }
+        self.weights.push(weight);
+        self.leaves.push(leaf);
+        while at > 0 && self.weights[(at - 1) / 2] < self.weights[at] {
+            let above = (at - 1) / 2;
+            self.swap(at, above);
+            at = above;
+        }
+    }
+
+    fn replace_top(&mut self, weight: f64, leaf: u16) {
+        self.weights[0] = weight;
+        self.leaves[0] = leaf;
+        let mut at = 0;
+        loop {
+            let mut below = 2 * at + 1;
+            if below >= self.weights.len() {
+                return;
+            }
+            if below + 1 < self.weights.len() && self.weights[below + 1] > self.weights[below] {
+                below += 1;
+            }
+            if self.weights[below] <= self.weights[at] {
+                return;
+            }
+            self.swap(at, below);
+            at = below;
+        }
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.weights.swap(a, b);
+        self.leaves.swap(a, b);
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.weights.capacity() * size_of::<f64>() + self.leaves.capacity() * size_of::<u16>()
+    }
+}
+
+/// ln(1 + exp(x)), also where exp(x) overflows.
+fn ln_1p_exp(x: f64) -> f64 {
+    if x > 40.0 { x } else { libm::log1p(libm::exp(x)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECAY: u64 = 1000;
+    const CAPACITY: usize = 32;
+
+    /// The ages of the sample after `steps` points, with the skips; leaves stand for steps in the order of acceptance.
+    fn ages_by_skips(steps: u64, stream: u64) -> (Vec<u64>, usize) {
+        let mut random = Stream::new(1, b"skips", stream);
+        let mut sampler = Sampler::new(CAPACITY, DECAY);
+        let (mut held, mut accepted) = ([0u64; CAPACITY], 0);
+        while sampler.next() < steps {
+            let slot = sampler.leaving().unwrap_or(accepted as u16);
+            held[slot as usize] = sampler.next();
+            sampler.accept(slot, &mut random);
+            accepted += 1;
+        }
+        (held.iter().map(|step| steps - step).collect(), accepted)
+    }
+
+    /// The same with one draw per point, as the method is published.
+    fn ages_by_draws(steps: u64, stream: u64) -> (Vec<u64>, usize) {
+        let mut random = Stream::new(2, b"draws", stream);
+        let (mut held, mut accepted) = (Vec::<(f64, u64)>::new(), 0);
+        for step in 0..steps {
+            let weight = libm::log(random.exponential()) - step as f64 / DECAY as f64;
+            let top = (0..held.len()).max_by(|&a, &b| held[a].0.total_cmp(&held[b].0));
+            match top {
+                Some(top) if held.len() == CAPACITY && weight >= held[top].0 => continue,
+                Some(top) if held.len() == CAPACITY => held[top] = (weight, step),
+                _ => held.push((weight, step)),
+            }
+            accepted += 1;
+        }
+        (held.iter().map(|(_, step)| steps - step).collect(), accepted)
+    }
+
+    fn mean_and_error(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0);
+        (mean, (variance / n).sqrt())
+    }
+
+    #[test]
+    fn skipping_ahead_samples_like_one_draw_per_point() {
+        for steps in [100, 1000, 5000] {
+            let runs = 300;
+            let mut of = [const { [const { Vec::new() }; 3] }; 2];
+            for run in 0..runs {
+                for (kind, (ages, accepted)) in [ages_by_skips(steps, run), ages_by_draws(steps, run)]
+                    .iter()
+                    .enumerate()
+                {
+                    let mean = ages.iter().sum::<u64>() as f64 / CAPACITY as f64;
+                    let young = ages.iter().filter(|&&age| age <= steps / 10).count() as f64;
+                    of[kind][0].push(mean);
+                    of[kind][1].push(young);
+                    of[kind][2].push(*accepted as f64);
+                }
+            }
+            for (what, (skips, draws)) in of[0].iter().zip(&of[1]).enumerate() {
+                let ((a, ea), (b, eb)) = (mean_and_error(skips), mean_and_error(draws));
+                let error = (ea * ea + eb * eb).sqrt();
+                assert!(
+                    (a - b).abs() < 4.0 * error,
+                    "{steps} steps, statistic {what}: {a} against {b} ± {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sampling_goes_on_unchanged_after_a_thousand_million_points() {
+        let mut random = Stream::new(3, b"long", 0);
+        let mut sampler = Sampler::new(CAPACITY, DECAY);
+        // λt passes 10^6 here, far beyond where exp overflows; the million acceptances before are skipped by moving the clock
+        for leaf in 0..CAPACITY as u16 {
+            sampler.accept(leaf, &mut random);
+        }
+        let ages: Vec<u64> = [3_000_000, 1_000_000_000u64]
+            .into_iter()
+            .map(|until| {
+                let (mut count, from) = (0, until - 1_000_000);
+                let jump = from.saturating_sub(sampler.next);
+                sampler.next += jump;
+                for weight in &mut sampler.weights {
+                    *weight -= sampler.decay * jump as f64;
+                }
+                while sampler.next() < until {
+                    let leaf = sampler.leaving().expect("the sample is full");
+                    sampler.accept(leaf, &mut random);
+                    assert!(sampler.weights.iter().all(|w| w.is_finite()));
+                    count += 1;
+                }
+                count
+            })
+            .collect();
+        // in the long run a point is taken with probability capacity × λ
+        let expected = 1_000_000.0 * CAPACITY as f64 / DECAY as f64;
+        for accepted in ages {
+            assert!(
+                (accepted as f64 - expected).abs() < 5.0 * expected.sqrt(),
+                "{accepted} against {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn extreme_decays_neither_stall_nor_overflow() {
+        for decay in [1, 2, u64::MAX] {
+            let mut random = Stream::new(4, b"extreme", decay);
+            let mut sampler = Sampler::new(10, decay);
+            let mut last = None;
+            for turn in 0..2000u16 {
+                assert!(last.is_none_or(|last| sampler.next() > last));
+                last = Some(sampler.next());
+                let leaf = sampler.leaving().unwrap_or(turn);
+                sampler.accept(leaf, &mut random);
+                if sampler.next() == u64::MAX {
+                    break;
+                }
+            }
+            assert!(sampler.weights.iter().all(|w| w.is_finite()));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Wardflow: a streaming engine for medical-device telemetry.
+//!
+//! The map of the crate, in the direction in which the data flows and imports run:
+//!
+//! ```text
+//! commands ─ dataflows ─┬─ source      where records come from, cut into epochs
+//!                       ├─ operators   the steps of a dataflow, on timely and differential
+//!                       ├─ sink        tables to Parquet
+//!                       ├─ commit      when results become visible
+//!                       └─ cluster     workers, processes, the clean end of all
+//! below them, knowing nothing of timely:
+//!   record    the rows            devices   the device collection
+//!   forest    random cut forests  vault     identities under lock
+//!   settings  the dataflow file   observe   what a run has cost
+//! ```
+//!
+//! The invariant that everything hangs on: the committed output is a pure function of input, settings, device collection, vault
+//! and keys. Whatever looks at a clock, a thread or a hash seed must not reach a result.
+
+#![deny(unsafe_code)]
+
+pub mod cluster;
+pub mod commands;
+pub mod commit;
+#[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
+pub mod dataflows;
+pub mod devices;
+pub mod forest;
+pub mod observe;
+pub mod operators;
+pub mod record;
+pub mod settings;
+pub mod sink;
+pub mod source;
+pub mod vault;

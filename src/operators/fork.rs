@@ -1,0 +1,40 @@
+//! The shape of an operator with one input and two outputs, which timely has no ready constructor for.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::ParallelizationContract;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder, OutputBuilderSession};
+use timely::progress::frontier::MutableAntichain;
+
+use super::Rows;
+use crate::source::Time;
+
+/// An output of the running operator.
+pub(super) type Output<'a, D> = OutputBuilderSession<'a, Time, CapacityContainerBuilder<Vec<D>>>;
+/// The input of the running operator.
+pub(super) type Input<D, P> = InputHandleCore<Time, Vec<D>, P>;
+
+/// Runs `logic` whenever there is input or its frontier has moved; it answers on two outputs.
+pub(super) fn fork<'scope, D, A, B, P, L>(
+    rows: Rows<'scope, D>,
+    pact: P,
+    name: &str,
+    mut logic: L,
+) -> (Rows<'scope, A>, Rows<'scope, B>)
+where
+    D: 'static,
+    A: Clone + 'static,
+    B: Clone + 'static,
+    P: ParallelizationContract<Time, Vec<D>>,
+    L: FnMut(&mut Input<D, P::Puller>, &MutableAntichain<Time>, &mut Output<'_, A>, &mut Output<'_, B>) + 'static,
+{
+    let mut builder = OperatorBuilder::new(name.to_owned(), rows.scope());
+    let mut input = builder.new_input(rows, pact);
+    let (first, first_rows) = builder.new_output();
+    let (second, second_rows) = builder.new_output();
+    let (mut first, mut second) = (OutputBuilder::from(first), OutputBuilder::from(second));
+    builder.build(move |_capabilities| {
+        move |frontiers| logic(&mut input, &frontiers[0], &mut first.activate(), &mut second.activate())
+    });
+    (first_rows, second_rows)
+}

@@ -1,0 +1,61 @@
+//! `mark_late`: tells the readings that came too late for every window.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Operator;
+
+use super::Rows;
+use super::stash::Stash;
+use super::watermark::{Step, WatermarkRules};
+use crate::record::Reading;
+
+/// The readings with `late` set by everybody's watermark at their position.
+pub fn mark_late<'scope>(
+    readings: Rows<'scope, Reading>,
+    steps: Rows<'scope, Step>,
+    rules: WatermarkRules,
+) -> Rows<'scope, Reading> {
+    let (mut waiting, mut ahead) = (Stash::<Reading>::default(), Stash::<Step>::default());
+    let mut out_of_reach = i64::MIN;
+    readings.binary_frontier::<_, CapacityContainerBuilder<Vec<Reading>>, _, _, _, _>(
+        steps,
+        Pipeline,
+        Pipeline,
+        "MarkLate",
+        |_, _| {
+            move |(readings, readings_frontier), (steps, steps_frontier), output| {
+                waiting.fill(readings);
+                ahead.fill(steps);
+                // An epoch is complete when neither a reading nor a step can come for it.
+                while let Some(time) = waiting.earliest().into_iter().chain(ahead.earliest()).min() {
+                    if readings_frontier.less_equal(&time) || steps_frontier.less_equal(&time) {
+                        break;
+                    }
+                    let mut due: Vec<Step> = Vec::new();
+                    if ahead.earliest() == Some(time)
+                        && let Some((_, steps)) = ahead.complete(steps_frontier)
+                    {
+                        due = steps;
+                        due.sort_by_key(|step| step.position);
+                    }
+                    let mut due = due.into_iter().peekable();
+                    if waiting.earliest() == Some(time)
+                        && let Some(([capability], mut readings)) = waiting.complete(readings_frontier)
+                    {
+                        readings.sort_by_key(|reading| reading.position);
+                        for reading in &mut readings {
+                            while let Some(step) = due.next_if(|step| step.position <= reading.position) {
+                                out_of_reach = step.out_of_reach;
+                            }
+                            reading.late = rules.index(reading.timestamp) < out_of_reach;
+                        }
+                        output.session(&capability).give_container(&mut readings);
+                    }
+                    if let Some(step) = due.last() {
+                        out_of_reach = step.out_of_reach;
+                    }
+                }
+            }
+        },
+    )
+}

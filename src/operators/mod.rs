@@ -1,0 +1,49 @@
+//! The steps of a dataflow, one timely operator a file; `dataflows/` puts them together.
+//!
+//! In and out: streams of epochs. Every operator whose result depends on order holds an epoch's rows until
+//! the epoch is complete and then takes them in the order of their position in the source, so that neither
+//! arrival nor the number of workers shows in any result.
+
+mod anomalies;
+mod collect_identities;
+mod commit;
+mod deduplicate;
+mod deidentify;
+mod deliver;
+mod enrich;
+mod fork;
+mod grouping;
+mod list_unknown;
+mod lookup;
+mod mark_late;
+mod parse;
+mod score;
+mod score_windows;
+mod select;
+mod shard;
+mod stash;
+mod tap;
+mod tumbling;
+mod watermark;
+mod wire;
+
+pub use anomalies::anomalies;
+pub use collect_identities::collect_identities;
+pub use commit::{Committer, commit};
+pub use deduplicate::deduplicate;
+pub use deidentify::deidentify;
+pub use deliver::{Delivery, count_dropped, deliver};
+pub use enrich::{DeviceUpdate, arrange_devices, enrich};
+pub use grouping::Grouping;
+pub use list_unknown::{UnknownDevices, list_unknown};
+pub use mark_late::mark_late;
+pub use parse::parse;
+pub use score::{score, unscored};
+pub use score_windows::score_windows;
+pub use select::select;
+pub use shard::{DeviceKey, shard_of};
+pub use tumbling::{Tumbling, tumbling};
+pub use watermark::{EndOfInput, Step, WatermarkRules, watermark, watermark_per_device};
+
+/// A stream of rows.
+pub type Rows<'scope, D> = timely::dataflow::StreamVec<'scope, crate::source::Time, D>;

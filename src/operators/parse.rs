@@ -1,0 +1,53 @@
+//! `parse`: raw records to readings; what cannot be used goes to quarantine, sealed.
+
+use std::sync::Arc;
+
+use timely::dataflow::channels::pact::Pipeline;
+
+use super::Rows;
+use super::fork::fork;
+use crate::cluster::halt;
+use crate::record::{Parsed, Parser, Quarantined, Rejection};
+use crate::source::{Chunk, Record};
+use crate::vault::PayloadSealer;
+
+/// Readings with their identities, and the records that could not be read.
+pub fn parse<'scope>(
+    chunks: Rows<'scope, Chunk>,
+    parser: Parser,
+    sealer: Arc<PayloadSealer>,
+) -> (Rows<'scope, Parsed>, Rows<'scope, Quarantined>) {
+    fork(chunks, Pipeline, "Parse", move |input, _, parsed, quarantined| {
+        input.for_each_stamp(|stamp, batches| {
+            let mut parsed = parsed.session(&stamp);
+            let mut quarantined = quarantined.session(&stamp);
+            for record in batches.flat_map(|batch| batch.iter()).flat_map(Chunk::records) {
+                match parser.parse(record.bytes, record.length, record.position, &record.file.stem) {
+                    Ok(reading) => parsed.give(reading),
+                    Err(rejection) => quarantined.give(seal(&sealer, &record, rejection)),
+                }
+            }
+        });
+    })
+}
+
+fn seal(sealer: &PayloadSealer, record: &Record<'_>, rejection: Rejection) -> Quarantined {
+    let Rejection {
+        reason,
+        detail,
+        timestamp,
+    } = rejection;
+    let sealed = sealer
+        .seal(&record.file.name, record.position, record.bytes)
+        .unwrap_or_else(|e| halt(e));
+    let (position, line, source) = (record.position, record.line, record.file.name.clone());
+    Quarantined {
+        position,
+        source,
+        line,
+        reason,
+        detail,
+        timestamp,
+        sealed,
+    }
+}

@@ -1,0 +1,124 @@
+//! `score`: how strange each reading is to the random cut forest of its key.
+//!
+//! One forest per key. A key's readings meet its forest in source order and in batches, which the forest
+//! promises to change nothing but the speed. Readings without any known measure pass by: they neither train nor score.
+
+use std::collections::HashMap;
+
+use compact_str::CompactString;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Operator;
+
+use super::grouping::{Grouping, key_bytes};
+use super::stash::Stash;
+use super::{Rows, shard_of};
+use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
+use crate::record::{Key, Reading, Scored};
+
+/// A forest and all that goes into its points.
+struct OfKey {
+    forest: Forest,
+    memory: KeyMemory,
+    devices: HashMap<CompactString, DeviceMemory>,
+}
+
+/// Scores every reading with the forest of its `key`; those at or above `threshold` get an attribution.
+pub fn score<'scope>(
+    readings: Rows<'scope, Reading>,
+    key: Grouping,
+    parameters: Parameters,
+    threshold: f64,
+) -> Rows<'scope, Scored> {
+    let of_key = key.clone();
+    let by_key = Exchange::new(move |reading: &Reading| shard_of(&key_bytes(&of_key.key(reading))));
+    let mut forests: HashMap<Key, OfKey> = HashMap::new();
+    let mut stash = Stash::<Reading>::default();
+    readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |_, _| {
+        move |(input, frontier), output| {
+            stash.fill(input);
+            while let Some(([capability], mut readings)) = stash.complete(frontier) {
+                readings.sort_by_key(|reading| reading.position);
+                let keys: Vec<Key> = readings.iter().map(|reading| key.key(reading)).collect();
+                let mut order: Vec<usize> = (0..readings.len()).collect();
+                order.sort_by(|a, b| keys[*a].cmp(&keys[*b])); // stable: source order within a key
+                let mut verdicts: Vec<Option<forest::Scored>> = vec![None; readings.len()];
+                for same in order.chunk_by(|a, b| keys[*a] == keys[*b]) {
+                    let of_key = forests.entry(keys[same[0]].clone()).or_insert_with_key(|key| OfKey {
+                        forest: Forest::new(&parameters, &key_bytes(key)),
+                        memory: KeyMemory::new(parameters.measures),
+                        devices: HashMap::new(),
+                    });
+                    of_key.score(&readings, same, &parameters, threshold, &mut verdicts);
+                }
+                let mut scored = readings
+                    .into_iter()
+                    .zip(verdicts)
+                    .map(|(reading, verdict)| judged(reading, verdict))
+                    .collect();
+                output.session(&capability).give_container(&mut scored);
+            }
+        }
+    })
+}
+
+/// Passes readings on without a score, for a dataflow whose forest is switched off or that has none.
+pub fn unscored<'scope>(readings: Rows<'scope, Reading>) -> Rows<'scope, Scored> {
+    readings.unary::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(Pipeline, "Unscored", |_, _| {
+        |input, output| {
+            input.for_each_stamp(|stamp, batches| {
+                let readings = batches.flat_map(|batch| batch.drain(..));
+                output
+                    .session(&stamp)
+                    .give_iterator(readings.map(|reading| judged(reading, None)));
+            });
+        }
+    })
+}
+
+impl OfKey {
+    /// Scores the readings at `places`, all of this key and in source order.
+    fn score(
+        &mut self,
+        readings: &[Reading],
+        places: &[usize],
+        parameters: &Parameters,
+        threshold: f64,
+        verdicts: &mut [Option<forest::Scored>],
+    ) {
+        let mut points: Vec<f32> = Vec::with_capacity(places.len() * parameters.dimensions());
+        let mut with_point: Vec<usize> = Vec::with_capacity(places.len());
+        for place in places {
+            let Reading { device, measures, .. } = &readings[*place];
+            if measures.iter().all(|measure| measure.is_nan()) {
+                continue;
+            }
+            if !self.devices.contains_key(device) {
+                self.devices.insert(
+                    device.clone(),
+                    DeviceMemory::new(parameters.measures, parameters.shingle),
+                );
+            }
+            let memory = self.devices.get_mut(device).expect("just inserted");
+            if let Some(point) = memory.point(measures, &mut self.memory) {
+                points.extend_from_slice(point);
+                with_point.push(*place);
+            }
+        }
+        let mut scored = Vec::with_capacity(with_point.len());
+        self.forest.score_batch(&points, threshold, &mut scored);
+        for (place, scored) in with_point.into_iter().zip(scored) {
+            verdicts[place] = Some(scored);
+        }
+    }
+}
+
+fn judged(reading: Reading, verdict: Option<forest::Scored>) -> Scored {
+    let (score, attribution) = verdict.map_or((None, None), |verdict| (verdict.score, verdict.attribution));
+    let attribution = attribution.map(|a| a.parts.iter().map(|part| (part.high, part.low)).collect());
+    Scored {
+        reading,
+        score,
+        attribution,
+    }
+}

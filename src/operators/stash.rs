@@ -1,0 +1,57 @@
+//! Rows that wait until their epoch is complete.
+
+use std::array;
+use std::collections::BTreeMap;
+
+use timely::communication::Pull;
+use timely::dataflow::channels::Message;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::InputHandleCore;
+use timely::progress::frontier::MutableAntichain;
+
+use crate::source::Time;
+
+/// Rows by epoch, each epoch with the capabilities to answer on the operator's `N` outputs.
+pub(super) struct Stash<D, const N: usize = 1> {
+    held: BTreeMap<Time, ([Capability<Time>; N], Vec<D>)>,
+}
+
+impl<D, const N: usize> Default for Stash<D, N> {
+    fn default() -> Self {
+        Stash { held: BTreeMap::new() }
+    }
+}
+
+impl<D: 'static, const N: usize> Stash<D, N> {
+    /// Takes everything that has arrived.
+    pub(super) fn fill<P>(&mut self, input: &mut InputHandleCore<Time, Vec<D>, P>)
+    where
+        P: Pull<Message<Time, Vec<D>>>,
+    {
+        input.for_each_stamp(|stamp, batches| {
+            let Some(time) = stamp.least().copied() else { return };
+            let (_, rows) = self.held.entry(time).or_insert_with(|| {
+                let capabilities = array::from_fn(|output| stamp.delayed(&time, output));
+                (capabilities, Vec::new())
+            });
+            for batch in batches {
+                rows.append(batch);
+            }
+        });
+    }
+
+    /// The earliest epoch, once no more rows can come for it.
+    pub(super) fn complete(&mut self, frontier: &MutableAntichain<Time>) -> Option<([Capability<Time>; N], Vec<D>)> {
+        let first = self.held.first_entry()?;
+        if frontier.less_equal(first.key()) {
+            None
+        } else {
+            Some(first.remove())
+        }
+    }
+
+    /// The earliest epoch's time, complete or not.
+    pub(super) fn earliest(&self) -> Option<Time> {
+        self.held.first_key_value().map(|(time, _)| *time)
+    }
+}

@@ -1,0 +1,357 @@
+//! `watermark`: how far event time has come, as a function of the position in the source.
+//!
+//! In: the accepted readings. Out: [`Step`]s, each saying from which position on which windows are complete and
+//! which are out of reach. One operator on one worker walks the event times in source order, so a step falls on
+//! the same reading whatever the workers and the epochs; it is a few nanoseconds a reading.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytemuck::{Pod, Zeroable};
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange as ExchangePact, ExchangeCore};
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::{Broadcast, Map};
+use timely::dataflow::operators::{Capability, Concat, Exchange};
+
+use super::fork::fork;
+use super::stash::Stash;
+use super::tap::tap;
+use super::wire::Plain;
+use super::{Rows, shard_of};
+use crate::record::{EventTime, Reading};
+use crate::source::Time;
+
+/// The `[windows]` settings that decide when a window is complete, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct WatermarkRules {
+    pub size: i64,
+    pub out_of_orderness: i64,
+    pub allowed_lateness: i64,
+    pub max_jump: i64,
+}
+
+/// From `position` on, windows with an index below `complete` are complete, and those below `out_of_reach` take no more readings.
+///
+/// A window's index is its start divided by the window size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub position: u64,
+    /// Whose watermark it is; `None`: everybody's.
+    pub device: Option<CompactString>,
+    pub complete: i64,
+    pub out_of_reach: i64,
+}
+
+/// The input has ended: every window is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndOfInput;
+
+impl Step {
+    fn end(_: EndOfInput) -> Step {
+        Step {
+            position: u64::MAX,
+            device: None,
+            complete: i64::MAX,
+            out_of_reach: i64::MAX,
+        }
+    }
+}
+
+impl WatermarkRules {
+    /// The window that an event time falls into.
+    pub fn index(&self, time: EventTime) -> i64 {
+        time.div_euclid(self.size)
+    }
+
+    /// (complete, out of reach) once event time has come to `high`.
+    fn reached(&self, high: EventTime) -> (i64, i64) {
+        let watermark = high.saturating_sub(self.out_of_orderness);
+        (
+            self.index(watermark),
+            self.index(watermark.saturating_sub(self.allowed_lateness)),
+        )
+    }
+}
+
+/// An event time seen: a plain row of 24 bytes without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Observation {
+    pub(super) position: u64,
+    pub(super) time: EventTime,
+    /// Hash of the device's id: enough to tell a second device from the first.
+    pub(super) device: u64,
+}
+
+/// The readings unchanged, and everybody's watermark, brought to every worker.
+///
+/// The readings must come in source order on each worker, as [`enrich`](super::enrich()) gives them.
+pub fn watermark<'scope>(
+    readings: Rows<'scope, Reading>,
+    ends: Rows<'scope, EndOfInput>,
+    rules: WatermarkRules,
+) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
+    let mut relevant = Relevant::default();
+    let (readings, observations) = tap::<_, _, _, CapacityContainerBuilder<Plain<Observation>>, _>(
+        readings,
+        "Observe",
+        move |reading: &Reading| {
+            let device = xxhash_rust::xxh3::xxh3_64(reading.device.as_bytes());
+            Some(Observation {
+                position: reading.position,
+                time: reading.timestamp,
+                device,
+            })
+            .filter(|o| relevant.is(o))
+        },
+    );
+    let to_one = ExchangeCore::<CapacityContainerBuilder<Plain<Observation>>, _>::new(|_: &Observation| 0);
+    let mut held: BTreeMap<Time, (Capability<Time>, Vec<Observation>)> = BTreeMap::new();
+    let mut clock = EventClock::new(rules.max_jump);
+    let mut last = (i64::MIN, i64::MIN);
+    let steps =
+        observations.unary_frontier::<CapacityContainerBuilder<Vec<Step>>, _, _, _>(to_one, "Watermark", |_, _| {
+            move |(input, frontier), output| {
+                input.for_each_stamp(|stamp, batches| {
+                    let Some(time) = stamp.least().copied() else { return };
+                    let (_, observations) = held
+                        .entry(time)
+                        .or_insert_with(|| (stamp.delayed(&time, 0), Vec::new()));
+                    for Plain(batch) in batches {
+                        observations.append(batch);
+                    }
+                });
+                while let Some(first) = held.first_entry() {
+                    if frontier.less_equal(first.key()) {
+                        break;
+                    }
+                    let (capability, mut observations) = first.remove();
+                    observations.sort_unstable_by_key(|o| o.position);
+                    let mut session = output.session(&capability);
+                    for Observation { position, time, device } in observations {
+                        let Some(high) = clock.observe(device, time) else {
+                            continue;
+                        };
+                        let reached = rules.reached(high);
+                        if reached != last {
+                            last = reached;
+                            session.give(Step {
+                                position,
+                                device: None,
+                                complete: reached.0,
+                                out_of_reach: reached.1,
+                            });
+                        }
+                    }
+                }
+            }
+        });
+    (readings, steps.concat(ends.map(Step::end)).broadcast())
+}
+
+/// A watermark for each device: the readings with `late` set, and the steps, brought to where [`shard_of`] the device is.
+pub fn watermark_per_device<'scope>(
+    readings: Rows<'scope, Reading>,
+    ends: Rows<'scope, EndOfInput>,
+    rules: WatermarkRules,
+) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
+    struct OfDevice {
+        clock: EventClock,
+        reached: (i64, i64),
+    }
+    let by_device = ExchangePact::new(|reading: &Reading| shard_of(reading.device.as_bytes()));
+    let mut devices: HashMap<CompactString, OfDevice> = HashMap::new();
+    let mut stash = Stash::<Reading, 2>::default();
+    let (readings, steps) = fork(
+        readings,
+        by_device,
+        "WatermarkPerDevice",
+        move |input, frontier, marked, steps| {
+            stash.fill(input);
+            while let Some(([marked_at, steps_at], mut readings)) = stash.complete(frontier) {
+                readings.sort_by_key(|reading| reading.position);
+                let mut session = steps.session(&steps_at);
+                for reading in &mut readings {
+                    let fresh = || OfDevice {
+                        clock: EventClock::new(rules.max_jump),
+                        reached: (i64::MIN, i64::MIN),
+                    };
+                    let device = devices.entry(reading.device.clone()).or_insert_with(fresh);
+                    if let Some(high) = device.clock.observe(0, reading.timestamp) {
+                        let reached = rules.reached(high);
+                        if reached != device.reached {
+                            device.reached = reached;
+                            let (complete, out_of_reach) = reached;
+                            let (position, device) = (reading.position, Some(reading.device.clone()));
+                            session.give(Step {
+                                position,
+                                device,
+                                complete,
+                                out_of_reach,
+                            });
+                        }
+                    }
+                    reading.late = rules.index(reading.timestamp) < device.reached.1;
+                }
+                drop(session);
+                marked.session(&marked_at).give_container(&mut readings);
+            }
+        },
+    );
+    let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, |device| shard_of(device.as_bytes())));
+    (readings, own.concat(ends.map(Step::end).broadcast()))
+}
+
+/// Which observations can still move a clock: once two devices have both come to a time, no earlier one can.
+#[derive(Default)]
+struct Relevant {
+    highest: Option<(u64, EventTime)>,
+    /// The highest time of any other device.
+    second: Option<EventTime>,
+}
+
+impl Relevant {
+    fn is(&mut self, o: &Observation) -> bool {
+        if self.second.is_some_and(|second| o.time <= second) {
+            return false;
+        }
+        match &mut self.highest {
+            None => self.highest = Some((o.device, o.time)),
+            Some((device, time)) if *device == o.device => *time = (*time).max(o.time),
+            Some((_, time)) if o.time > *time => {
+                self.second = self.highest.replace((o.device, o.time)).map(|(_, time)| time)
+            }
+            Some(_) => self.second = Some(o.time),
+        }
+        true
+    }
+}
+
+/// The highest event time that counts.
+///
+/// A time more than `max_jump` ahead of it waits until a second device confirms it, by coming as far (then the lower
+/// of the two counts) or by everyone coming within reach. While only one device has ever been seen, its
+/// own next reading confirms: there is nobody else to ask. The first reading of all is such a jump.
+struct EventClock {
+    max_jump: i64,
+    high: Option<EventTime>,
+    /// A jump that waits: whose, and how far.
+    waiting: Option<(u64, EventTime)>,
+    first_device: Option<u64>,
+    several_devices: bool,
+}
+
+impl EventClock {
+    fn new(max_jump: i64) -> EventClock {
+        EventClock {
+            max_jump,
+            high: None,
+            waiting: None,
+            first_device: None,
+            several_devices: false,
+        }
+    }
+
+    /// Takes one event time, in source order; the highest that counts now, `None` before there is one.
+    fn observe(&mut self, device: u64, time: EventTime) -> Option<EventTime> {
+        self.several_devices |= *self.first_device.get_or_insert(device) != device;
+        if self.within_reach(time) {
+            self.high = self.high.max(Some(time));
+        } else {
+            self.waiting = match self.waiting {
+                None => Some((device, time)),
+                Some((whose, far)) if whose != device || (!self.several_devices && far != time) => {
+                    self.high = self.high.max(Some(far.min(time)));
+                    Some(if time > far { (device, time) } else { (whose, far) })
+                }
+                Some((whose, far)) => Some((whose, far.max(time))),
+            };
+        }
+        if let Some((_, far)) = self.waiting
+            && self.within_reach(far)
+        {
+            self.high = self.high.max(Some(far));
+            self.waiting = None;
+        }
+        self.high
+    }
+
+    fn within_reach(&self, time: EventTime) -> bool {
+        self.high.is_some_and(|high| time <= high.saturating_add(self.max_jump))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(observations: &[(u64, EventTime)]) -> Option<EventTime> {
+        let mut clock = EventClock::new(100);
+        observations
+            .iter()
+            .fold(None, |_, (device, time)| clock.observe(*device, *time))
+    }
+
+    #[test]
+    fn a_second_device_confirms_a_jump_and_the_same_device_does_not() {
+        assert_eq!(run(&[(1, 0), (2, 5), (1, 1000), (1, 1001)]), Some(5));
+        assert_eq!(run(&[(1, 0), (2, 5), (1, 1000), (2, 1050)]), Some(1050));
+        assert_eq!(run(&[(1, 0), (2, 5), (1, 1000), (2, 5000)]), Some(1000));
+    }
+
+    #[test]
+    fn a_clock_in_the_future_moves_nothing_while_the_others_go_on() {
+        assert_eq!(
+            run(&[(1, 0), (2, 5), (9, 1_000_000), (1, 10), (9, 1_000_001), (2, 60)]),
+            Some(60)
+        );
+    }
+
+    #[test]
+    fn a_lone_device_confirms_itself_after_a_gap() {
+        assert_eq!(run(&[(1, 0)]), None);
+        assert_eq!(run(&[(1, 0), (1, 10), (1, 5000)]), Some(10));
+        assert_eq!(run(&[(1, 0), (1, 10), (1, 5000), (1, 5010)]), Some(5010));
+    }
+
+    #[test]
+    fn a_wrong_first_reading_does_not_set_the_clock() {
+        assert_eq!(run(&[(1, 1_000_000), (2, 5), (3, 7)]), Some(7));
+    }
+
+    proptest! {
+        /// What `Relevant` leaves out never changes where the clock stands after any kept observation or at the end.
+        #[test]
+        fn observations_left_out_would_not_have_moved_the_clock(all in proptest::collection::vec((0u64..4, 0i64..600), 1..80), before in proptest::collection::vec((0u64..4, 0i64..600), 0..20)) {
+            let (mut full, mut thin) = (EventClock::new(100), EventClock::new(100));
+            for (device, time) in before {
+                full.observe(device, time);
+                thin.observe(device, time);
+            }
+            let mut relevant = Relevant::default();
+            for (position, (device, time)) in all.into_iter().enumerate() {
+                let high = full.observe(device, time);
+                if relevant.is(&Observation { position: position as u64, time, device }) {
+                    thin.observe(device, time);
+                }
+                prop_assert_eq!(high, thin.high);
+            }
+        }
+
+        #[test]
+        fn the_clock_never_runs_backwards_nor_past_the_highest_time(all in proptest::collection::vec((0u64..4, 0i64..2000), 1..80)) {
+            let mut clock = EventClock::new(100);
+            let (mut last, mut highest) = (None, i64::MIN);
+            for (device, time) in all {
+                highest = highest.max(time);
+                let high = clock.observe(device, time);
+                prop_assert!(high >= last && high <= Some(highest));
+                last = high;
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What each section accepts.
+
+use super::*;
+
+#[test]
+fn record_section_is_read() {
+    let record = good(
+        "[record]\ntimestamp = \"meta.ts\"\ndevice = \"@file\"\npatient = \"\"\nname = \"PatientName\"\ndob = \"\"
+         measures = [\"hr\", \"spo2\"]\naliases = { Pulse = \"hr\", vitals.o2 = \"spo2\", \"a.b\" = \"meta.ts\" }
+         timestamp_unit = \"us\"\ntimezone = \"Europe/Berlin\"\nmax_record_bytes = 65536\nmanufacturer = \"maker\"\nmodel = \"type\"",
+    )
+    .record;
+    assert_eq!(record.timestamp, "meta.ts");
+    assert_eq!(record.device, FILE_STEM);
+    assert_eq!((record.patient.as_str(), record.dob.as_str()), ("", ""));
+    assert_eq!(record.name, "PatientName");
+    assert_eq!(record.measures, ["hr", "spo2"]);
+    let aliases: Vec<_> = record.aliases.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(aliases, [("Pulse", "hr"), ("a.b", "meta.ts"), ("vitals.o2", "spo2")]);
+    assert_eq!(record.timestamp_unit, TimestampUnit::Microseconds);
+    assert_eq!(record.timezone.zone().iana_name(), Some("Europe/Berlin"));
+    assert_eq!(record.max_record_bytes, 65536);
+    assert_eq!((record.manufacturer.as_str(), record.model.as_str()), ("maker", "type"));
+}
+
+#[test]
+fn time_zones_may_be_offsets() {
+    let zone = good("record.timezone = \"-05:30\"").record.timezone;
+    let offset = zone.zone().to_offset(jiff::Timestamp::UNIX_EPOCH);
+    assert_eq!(offset.seconds(), -(5 * 3600 + 30 * 60));
+}
+
+#[test]
+fn selection_and_protection_are_read() {
+    let settings = good(
+        "select = { patients = [\"p\"], devices = [\"d\", \"e\"] }\ndeduplicate.horizon = \"off\"
+         deidentify.profile = \"whitepaper\"\nkeys.kek = \"file:/etc/kek\"",
+    );
+    assert_eq!(settings.select.patients, ["p"]);
+    assert_eq!(settings.select.devices, ["d", "e"]);
+    assert_eq!(settings.deduplicate.horizon, None);
+    assert_eq!(settings.deidentify.profile, Profile::Whitepaper);
+    assert_eq!(settings.keys.kek, KeySource::File("/etc/kek".into()));
+    let kek = |text: &str| good(&format!("keys.kek = \"{text}\"")).keys.kek;
+    assert_eq!(kek(""), KeySource::StateFolder);
+    assert_eq!(kek("env:KEK"), KeySource::Environment("KEK".into()));
+    assert_eq!(
+        kek("command:pass show kek:1"),
+        KeySource::Command("pass show kek:1".into())
+    );
+}
+
+#[test]
+fn forest_section_is_read() {
+    let settings = good(
+        "[devices]\npath = \"d.csv\"\ncolumns = [\"ward\"]\n[forest]\nenabled = false\nkey = [\"ward\", \"model\"]\ntrees = 0x10
+         sample_size = 999\ntime_decay = 1_000\nshingle = 30\nscoring = \"aws\"\nseed = 18446744073709551615\nnormalise = \"none\"\nmax_keys = 1",
+    );
+    assert_eq!(settings.devices.path, "d.csv");
+    let forest = settings.forest;
+    assert!(!forest.enabled);
+    assert_eq!(forest.key, ["ward", "model"]);
+    assert_eq!((forest.trees, forest.sample_size), (16, 999));
+    assert_eq!((forest.time_decay, forest.shingle), (1000, 30));
+    assert_eq!((forest.seed, forest.max_keys), (u64::MAX, 1));
+    assert_eq!(forest.scoring, Scoring::Aws);
+    assert_eq!(forest.normalise, Normalise::None);
+    assert!(good("forest.key = []").forest.key.is_empty());
+}
+
+#[test]
+fn windows_and_alerts_are_read() {
+    let settings = good(
+        "[windows]\nsize = \"90s\"\ngroupings = [[\"manufacturer\", \"device_id\"], \"device_id\"]\nout_of_orderness = \"0s\"
+         allowed_lateness = \"500ms\"\nwatermark = \"device\"\nmax_jump = \"1d\"\nidle_after = \"2 m\"\nscore = false\n[alerts]\nthreshold = 3",
+    );
+    let windows = settings.windows;
+    assert_eq!(windows.size, Micros(90_000_000));
+    assert_eq!(
+        windows.groupings,
+        [vec!["manufacturer", "device_id"], vec!["device_id"]]
+    );
+    assert_eq!(windows.out_of_orderness, Micros(0));
+    assert_eq!(windows.allowed_lateness, Micros(500_000));
+    assert_eq!(windows.watermark, WatermarkScope::Device);
+    assert_eq!(
+        (windows.max_jump, windows.idle_after),
+        (Micros::DAY, Micros(120_000_000))
+    );
+    assert!(!windows.score);
+    assert_eq!(settings.alerts.threshold, 3.0);
+}
+
+#[test]
+fn output_source_and_replay_are_read() {
+    let settings = good(
+        "[output]\npath = \"x\"\nshards = 64\ncompression = \"none\"\ncommit_rows = 1\ncommit_bytes = \"2MiB\"\ncommit_interval = \"1h\"
+         [source]\nurl = \"mqtts://user:pw@[::1]:8883\"\ntopics = [\"a/+/b\", \"#\"]\nqos = 0\nclient_id = \"c\"\n[replay]\nepoch_records = 1000000",
+    );
+    let output = settings.output;
+    assert_eq!((output.path.as_str(), output.shards), ("x", 64));
+    assert_eq!(output.compression, Compression::None);
+    assert_eq!((output.commit_rows, output.commit_bytes), (1, 2 << 20));
+    assert_eq!(output.commit_interval, Micros::HOUR);
+    assert_eq!(settings.source.url, "mqtts://user:pw@[::1]:8883");
+    assert_eq!(settings.source.topics, ["a/+/b", "#"]);
+    assert_eq!((settings.source.qos, settings.source.client_id.as_str()), (0, "c"));
+    assert_eq!(settings.replay.epoch_records, 1_000_000);
+}
+
+#[test]
+fn sizes_have_decimal_and_binary_units() {
+    for (text, bytes) in [
+        ("7B", 7),
+        ("7 KB", 7_000),
+        ("7MB", 7_000_000),
+        ("7GB", 7_000_000_000),
+        ("7KiB", 7 << 10),
+        ("7GiB", 7 << 30),
+    ] {
+        let settings = good(&format!("output.commit_bytes = \"{text}\""));
+        assert_eq!(settings.output.commit_bytes, bytes, "{text}");
+    }
+    assert_eq!(good("output.commit_bytes = 9").output.commit_bytes, 9);
+}

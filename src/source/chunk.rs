@@ -1,0 +1,78 @@
+//! A stretch of raw records: what one worker takes of one epoch.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::InputFile;
+
+/// One record within a chunk's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// Which of the chunk's files it came from.
+    pub(super) file: u32,
+    /// Its number in that file, from 1.
+    pub(super) number: u64,
+    /// Its whole length in bytes; more than is kept here when it was over the limit.
+    pub(super) length: u64,
+}
+
+/// Raw records in source order. Holds PHI, so it can neither be serialized nor be exchanged, and is not shown.
+#[derive(Clone)]
+pub struct Chunk {
+    /// Position of the first record.
+    pub(super) first_position: u64,
+    pub(super) bytes: Vec<u8>,
+    pub(super) lines: Vec<Line>,
+    pub(super) files: Arc<[InputFile]>,
+    /// Whether the input ends behind this chunk.
+    pub ends_input: bool,
+}
+
+/// One raw record.
+pub struct Record<'a> {
+    pub position: u64,
+    pub bytes: &'a [u8],
+    pub length: u64,
+    pub file: &'a InputFile,
+    pub line: u64,
+}
+
+impl Chunk {
+    pub(super) fn new(first_position: u64, files: &Arc<[InputFile]>) -> Chunk {
+        let files = Arc::clone(files);
+        Chunk {
+            first_position,
+            bytes: Vec::new(),
+            lines: Vec::new(),
+            files,
+            ends_input: false,
+        }
+    }
+
+    /// Its records in source order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.lines
+            .iter()
+            .zip(self.first_position..)
+            .map(|(line, position)| Record {
+                position,
+                bytes: &self.bytes[line.start as usize..line.end as usize],
+                length: line.length,
+                file: &self.files[line.file as usize],
+                line: line.number,
+            })
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Chunk({} records from position {})",
+            self.lines.len(),
+            self.first_position
+        )
+    }
+}

@@ -1,0 +1,70 @@
+//! The data keys of the patients met in this process. In: a patient. Out: the one data key that this
+//! process seals the patient's identities with: the vault's where it has one, a new one otherwise.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::digest::Digest;
+use super::error::VaultError;
+use super::key_text::SecretKey;
+use super::store::StoredKeys;
+use super::wrap::{KeyWrapper, Purpose, WrappedKey};
+
+pub(super) struct Keyring {
+    wrapper: KeyWrapper,
+    met: Mutex<Met>,
+}
+
+struct Met {
+    /// Keys stay wrapped; a tree, because it holds a million patients in about 130 MB without the
+    /// spare room of a hash table.
+    keys: BTreeMap<Digest, WrappedKey>,
+    /// Where the vault is at hand.
+    stored: Option<StoredKeys>,
+}
+
+impl Keyring {
+    pub(super) fn new(wrapper: KeyWrapper) -> Self {
+        Self::start(wrapper, None)
+    }
+
+    /// Looks a patient up in the vault when met first, so starting costs nothing and memory is taken
+    /// only by patients of this run.
+    pub(super) fn with_stored(wrapper: KeyWrapper, stored: StoredKeys) -> Self {
+        Self::start(wrapper, Some(stored))
+    }
+
+    fn start(wrapper: KeyWrapper, stored: Option<StoredKeys>) -> Self {
+        let keys = BTreeMap::new();
+        Self {
+            wrapper,
+            met: Mutex::new(Met { keys, stored }),
+        }
+    }
+
+    /// The patient's data key, wrapped and in clear. `digest` is the patient's.
+    pub(super) fn data_key(&self, digest: Digest, patient: &str) -> Result<(WrappedKey, SecretKey), VaultError> {
+        let wrapped = self.wrapped(digest, patient)?;
+        let clear = self.wrapper.unwrap(&wrapped, Purpose::Identities(patient))?;
+        Ok((wrapped, clear))
+    }
+
+    fn wrapped(&self, digest: Digest, patient: &str) -> Result<WrappedKey, VaultError> {
+        // Held throughout, so that two workers that meet a patient at once get one key. A panic
+        // elsewhere leaves nothing half done in it.
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wrapped) = met.keys.get(&digest) {
+            return Ok(*wrapped);
+        }
+        let stored = match &met.stored {
+            Some(stored) => stored.first_of(patient)?,
+            None => None,
+        };
+        let wrapped = match stored {
+            Some(wrapped) => wrapped,
+            None => self.wrapper.generate(Purpose::Identities(patient))?,
+        };
+        met.keys.insert(digest, wrapped);
+        Ok(wrapped)
+    }
+}
