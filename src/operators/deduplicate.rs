@@ -11,7 +11,7 @@ use timely::dataflow::channels::pact::Exchange;
 
 use super::fork::fork;
 use super::stash::Stash;
-use super::{Rows, shard_of};
+use super::{Rows, route};
 use crate::record::{EventTime, Reading};
 
 /// The readings that are no copies, in source order within each epoch and worker; and how many copies there were.
@@ -21,7 +21,7 @@ pub fn deduplicate<'scope>(
     readings: Rows<'scope, Reading>,
     horizon: Option<i64>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, u64>) {
-    let by_device = Exchange::new(|reading: &Reading| shard_of(reading.device.as_bytes()));
+    let by_device = Exchange::new(|reading: &Reading| route(reading.device.as_bytes()));
     let mut devices: HashMap<CompactString, Remembered> = HashMap::new();
     let mut stash = Stash::<Reading, 2>::default();
     fork(

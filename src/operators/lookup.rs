@@ -16,7 +16,7 @@ use timely::dataflow::operators::Operator;
 use timely::progress::Antichain;
 
 use super::stash::Stash;
-use super::{DeviceKey, Rows, shard_of};
+use super::{DeviceKey, Rows, route};
 use crate::record::Device;
 use crate::source::Time;
 
@@ -46,7 +46,7 @@ where
     // This reader takes whole cursors only at the table's frontier, so merging may proceed freely.
     trace.set_physical_compaction(Antichain::new().borrow());
     let mut trace = Some(trace);
-    let by_device = Exchange::new(move |row: &R| shard_of(device(row).as_bytes()));
+    let by_device = Exchange::new(move |row: &R| route(device(row).as_bytes()));
     let mut stash = Stash::<R>::default();
 
     rows.binary_frontier::<_, CapacityContainerBuilder<Vec<R>>, _, _, _, _>(

@@ -12,7 +12,7 @@ use timely::dataflow::operators::Operator;
 
 use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
-use super::{Rows, shard_of};
+use super::{Rows, route};
 use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::{Key, Reading, Scored};
 
@@ -31,7 +31,7 @@ pub fn score<'scope>(
     threshold: f64,
 ) -> Rows<'scope, Scored> {
     let of_key = key.clone();
-    let by_key = Exchange::new(move |reading: &Reading| shard_of(&key_bytes(&of_key.key(reading))));
+    let by_key = Exchange::new(move |reading: &Reading| route(&key_bytes(&of_key.key(reading))));
     let mut forests: HashMap<Key, OfKey> = HashMap::new();
     let mut stash = Stash::<Reading>::default();
     readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |_, _| {

@@ -17,7 +17,7 @@ use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
 use super::tap::tap;
 use super::watermark::{Step, WatermarkRules};
-use super::{Rows, shard_of};
+use super::{Rows, route};
 use crate::record::{Key, Measures, Scored, Statistics, WindowRow};
 
 /// What windows are kept.
@@ -54,8 +54,8 @@ pub fn tumbling<'scope>(
     let (scored, entries) = enter(scored, windows.clone());
     // With a watermark for each device, its windows are where its steps are.
     let by_owner = Exchange::new(|entry: &Entry| match &entry.device {
-        Some(device) => shard_of(device.as_bytes()),
-        None => shard_of(&key_bytes(&entry.key)).wrapping_add(u64::from(entry.grouping)),
+        Some(device) => route(device.as_bytes()),
+        None => route(&key_bytes(&entry.key)).wrapping_add(u64::from(entry.grouping)),
     });
     let (mut waiting, mut ahead) = (Stash::<Entry>::default(), Stash::<Step>::default());
     let mut domains: HashMap<Option<CompactString>, Domain> = HashMap::new();

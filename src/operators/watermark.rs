@@ -19,7 +19,7 @@ use super::fork::fork;
 use super::stash::Stash;
 use super::tap::tap;
 use super::wire::Plain;
-use super::{Rows, shard_of};
+use super::{Rows, route};
 use crate::record::{EventTime, Reading};
 use crate::source::Time;
 
@@ -151,7 +151,7 @@ pub fn watermark<'scope>(
     (readings, steps.concat(ends.map(Step::end)).broadcast())
 }
 
-/// A watermark for each device: the readings with `late` set, and the steps, brought to where [`shard_of`] the device is.
+/// A watermark for each device: the readings with `late` set, and the steps, brought to where [`route`] the device is.
 pub fn watermark_per_device<'scope>(
     readings: Rows<'scope, Reading>,
     ends: Rows<'scope, EndOfInput>,
@@ -161,7 +161,7 @@ pub fn watermark_per_device<'scope>(
         clock: EventClock,
         reached: (i64, i64),
     }
-    let by_device = ExchangePact::new(|reading: &Reading| shard_of(reading.device.as_bytes()));
+    let by_device = ExchangePact::new(|reading: &Reading| route(reading.device.as_bytes()));
     let mut devices: HashMap<CompactString, OfDevice> = HashMap::new();
     let mut stash = Stash::<Reading, 2>::default();
     let (readings, steps) = fork(
@@ -200,7 +200,7 @@ pub fn watermark_per_device<'scope>(
             }
         },
     );
-    let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, |device| shard_of(device.as_bytes())));
+    let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, |device| route(device.as_bytes())));
     (readings, own.concat(ends.map(Step::end).broadcast()))
 }
 
