@@ -29,16 +29,9 @@ pub struct Sources<'scope> {
     pub ends: Rows<'scope, EndOfInput>,
 }
 
-/// How far a running dataflow has come.
-pub struct Progress {
-    /// Epochs that have reached the tables' writers: what bounds the epochs in flight.
-    pub flow: ProbeHandle<Time>,
-    /// Epochs whose results are committed.
-    pub committed: ProbeHandle<Time>,
-}
-
-/// Builds the dataflow that the settings ask for.
-pub fn build(sources: Sources<'_>, equipment: Equipment) -> Progress {
+/// Builds the dataflow that the settings ask for. The probe follows the epochs that have reached the tables' writers: what
+/// bounds the epochs in flight. The dataflow is complete when everything is committed.
+pub fn build(sources: Sources<'_>, equipment: Equipment) -> ProbeHandle<Time> {
     match equipment.shared.settings.dataflow {
         Dataflow::SensorCollection => sensor_collection(sources, equipment),
         Dataflow::IngestTransformLoad => ingest_transform_load(sources, equipment),

@@ -9,17 +9,17 @@
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Concat, Probe};
 
-use super::{Equipment, Progress, Sources};
+use super::{Equipment, Sources};
 use crate::commit::{Staged, Tally};
 use crate::operators::{
     Rows, collect_identities, commit, count_dropped, deduplicate, deidentify, deliver, parse, select, unscored,
 };
 use crate::record::Reading;
 use crate::sink::{Quarantine, Readings};
-use crate::source::Chunk;
+use crate::source::{Chunk, Time};
 
-/// The whole of it.
-pub fn sensor_collection(sources: Sources<'_>, mut equipment: Equipment) -> Progress {
+/// The whole of it; the probe follows what has reached the tables' writers.
+pub fn sensor_collection(sources: Sources<'_>, mut equipment: Equipment) -> ProbeHandle<Time> {
     let flow = ProbeHandle::new();
     let (readings, staged) = collect(sources.records, &mut equipment);
 
@@ -34,8 +34,8 @@ pub fn sensor_collection(sources: Sources<'_>, mut equipment: Equipment) -> Prog
         },
     ));
 
-    let committed = commit(staged, equipment.committer());
-    Progress { flow, committed }
+    commit(staged, equipment.committer());
+    flow
 }
 
 /// Records to readings without identities; identities to the vault, unusable records to quarantine. The start of all three dataflows.

@@ -16,7 +16,7 @@ use super::Failure;
 use super::preparation::{Owned, Preparation, Task};
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
-use crate::dataflows::{Equipment, KeptByOne, Progress, Shared, Sources, build};
+use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build};
 use crate::devices::Collection;
 use crate::observe::{Stages, Usage};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, EndOfInput, UnknownDevices};
@@ -143,7 +143,7 @@ fn run_worker(
 ) {
     let (mut records, mut ends, mut updates): (Input<Chunk>, Input<EndOfInput>, Input<DeviceUpdate>) =
         (InputHandle::new(), InputHandle::new(), InputHandle::new());
-    let Progress { flow, committed } = worker.dataflow::<Time, _, _>(|scope| {
+    let flow = worker.dataflow::<Time, _, _>(|scope| {
         let sources = Sources {
             records: records.to_stream(scope),
             devices: updates.to_stream(scope),
@@ -188,7 +188,7 @@ fn run_worker(
     }
     records.close();
     ends.close();
-    while !committed.done() {
+    while worker.has_dataflows() {
         check(interrupted);
         worker.step_or_park(Some(IDLE));
     }

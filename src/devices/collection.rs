@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{csv_file, json_file, parquet_file};
-use crate::record::Device;
+use crate::record::{Device, DeviceId};
 
 /// The columns every collection has.
 const REQUIRED: [&str; 3] = ["device_id", "manufacturer", "model"];
@@ -125,8 +125,8 @@ impl Collection {
     }
 
     /// Devices in no order that matters: each goes to the collection by its key.
-    pub fn into_devices(self) -> impl Iterator<Item = (CompactString, Arc<Device>)> {
-        self.devices.into_iter()
+    pub fn into_devices(self) -> impl Iterator<Item = (DeviceId, Arc<Device>)> {
+        self.devices.into_iter().map(|(id, device)| (DeviceId::new(id), device))
     }
 
     /// What the collection is recognised by.

@@ -33,29 +33,8 @@ pub(super) fn gap(low: f32, high: f32, x: f32) -> (f64, f64) {
     )
 }
 
-#[inline(always)]
+#[inline]
 pub(super) fn reach((lows, highs): (&[f32], &[f32]), point: &[f32]) -> Reach {
-    // the usual widths as constants: the same sums without a loop
-    match point.len() {
-        1 => reach_of::<1>(lows, highs, point),
-        2 => reach_of::<2>(lows, highs, point),
-        3 => reach_of::<3>(lows, highs, point),
-        4 => reach_of::<4>(lows, highs, point),
-        5 => reach_of::<5>(lows, highs, point),
-        6 => reach_of::<6>(lows, highs, point),
-        7 => reach_of::<7>(lows, highs, point),
-        8 => reach_of::<8>(lows, highs, point),
-        _ => reach_of_any(lows, highs, point),
-    }
-}
-
-#[inline(always)]
-fn reach_of<const D: usize>(lows: &[f32], highs: &[f32], point: &[f32]) -> Reach {
-    reach_of_any(&lows[..D], &highs[..D], &point[..D])
-}
-
-#[inline(always)]
-fn reach_of_any(lows: &[f32], highs: &[f32], point: &[f32]) -> Reach {
     let (mut excess, mut range) = ([0.0; 4], [0.0; 4]);
     let (lows, low_rest) = lows.as_chunks::<4>();
     let (highs, high_rest) = highs.as_chunks::<4>();

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::{Operator, Probe};
+use timely::dataflow::operators::Operator;
 
 use super::Rows;
 use crate::cluster::halt;
@@ -61,13 +60,11 @@ impl Committer {
     }
 }
 
-/// Commits what is staged. `committer` is there on worker 0 only. The probe follows the commits.
-pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>>) -> ProbeHandle<crate::source::Time> {
+/// Commits what is staged. `committer` is there on worker 0 only.
+pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>>) {
     let to_committer = Exchange::new(|_: &Staged| 0);
     let mut reports: BTreeMap<u32, Staged> = BTreeMap::new();
-    let probe = ProbeHandle::new();
-    let committed =
-        staged.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_committer, "Commit", |_, _| {
+    staged.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_committer, "Commit", |_, _| {
             move |(input, frontier), _output| {
                 input.for_each_stamp(|stamp, batches| {
                     let Some(time) = stamp.least() else { return };
@@ -88,6 +85,4 @@ pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>
                 }
             }
         });
-    committed.probe_with(&probe);
-    probe
 }

@@ -6,13 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use compact_str::CompactString;
 use timely::dataflow::channels::pact::Exchange;
 
 use super::fork::fork;
 use super::stash::Stash;
-use super::{Rows, route};
-use crate::record::{EventTime, Reading};
+use super::{Rows, route_device};
+use crate::record::{DeviceId, EventTime, Reading};
 
 /// The readings that are no copies, in source order within each epoch and worker; and how many copies there were.
 ///
@@ -21,8 +20,8 @@ pub fn deduplicate<'scope>(
     readings: Rows<'scope, Reading>,
     horizon: Option<i64>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, u64>) {
-    let by_device = Exchange::new(|reading: &Reading| route(reading.device.as_bytes()));
-    let mut devices: HashMap<CompactString, Remembered> = HashMap::new();
+    let by_device = Exchange::new(|reading: &Reading| route_device(&reading.device));
+    let mut devices: HashMap<DeviceId, Remembered, foldhash::fast::RandomState> = HashMap::default();
     let mut stash = Stash::<Reading, 2>::default();
     fork(
         readings,
@@ -35,10 +34,10 @@ pub fn deduplicate<'scope>(
                 let before = readings.len();
                 if let Some(horizon) = horizon {
                     readings.retain(|reading| {
-                        if !devices.contains_key(&reading.device) {
-                            devices.insert(reading.device.clone(), Remembered::default());
-                        }
-                        let device = devices.get_mut(&reading.device).expect("just inserted");
+                        let device = match devices.get_mut(&reading.device) {
+                            Some(device) => device,
+                            None => devices.entry(reading.device.clone()).or_default(),
+                        };
                         device.is_new(reading.timestamp, reading.fingerprint, horizon)
                     });
                 }
@@ -65,11 +64,15 @@ struct Remembered {
 impl Remembered {
     fn is_new(&mut self, time: EventTime, fingerprint: u64, horizon: i64) -> bool {
         let record = (time, fingerprint);
-        let at = match self.records.binary_search(&record) {
-            Ok(_) => return false,
-            Err(at) => at,
-        };
-        self.records.insert(at, record);
+        // Most records are newer than all before them: those need no search.
+        if self.records.back().is_none_or(|last| *last < record) {
+            self.records.push_back(record);
+        } else {
+            match self.records.binary_search(&record) {
+                Ok(_) => return false,
+                Err(at) => self.records.insert(at, record),
+            }
+        }
         if let Some(previous) = self.previous.replace(time) {
             self.clock = self.clock.max(Some(previous.min(time)));
         }

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
 
 use super::stash::Stash;
-use super::{Rows, shard_of};
+use super::Rows;
 use crate::cluster::halt;
 use crate::commit::{Staged, Tally, staging};
 use crate::settings;
@@ -128,7 +129,7 @@ fn pack<'scope, T: Table>(rows: Rows<'scope, T::Row>, table: Arc<T>, shards: u32
                     }
                     let mut by_shard: BTreeMap<u32, Vec<T::Row>> = BTreeMap::new();
                     for row in batch {
-                        let shard = (shard_of(table.shard_key(&row)) % u64::from(shards)) as u32;
+                        let shard = (xxh3_64(table.shard_key(&row)) % u64::from(shards)) as u32;
                         by_shard.entry(shard).or_default().push(row);
                     }
                     session.give_iterator(by_shard.into_iter().map(|(shard, rows)| Parcel { commit, shard, rows }));

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use differential_dataflow::operators::arrange::{Arranged, upsert};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 
 use super::lookup::{DeviceTrace, lookup};
 use super::{DeviceKey, Rows};
-use crate::record::{Device, Reading};
+use crate::record::{Device, DeviceId, Reading};
 use crate::source::Time;
 
 /// A change of the device collection: a device's facts, or `None` for its removal, from an epoch on.
@@ -26,7 +25,7 @@ pub fn enrich<'scope>(
     readings: Rows<'scope, Reading>,
     devices: Arranged<'scope, DeviceTrace>,
 ) -> Rows<'scope, Reading> {
-    let device: fn(&Reading) -> &CompactString = |reading| &reading.device;
+    let device: fn(&Reading) -> &DeviceId = |reading| &reading.device;
     lookup(
         readings,
         devices,
@@ -57,6 +56,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
+    use compact_str::CompactString;
     use timely::container::CapacityContainerBuilder;
     use timely::dataflow::InputHandle;
     use timely::dataflow::operators::{Inspect, Probe};
@@ -67,7 +67,7 @@ mod tests {
         Reading {
             position,
             timestamp: 0,
-            device: "monitor".into(),
+            device: DeviceId::new("monitor"),
             patient: None,
             measures: Default::default(),
             fingerprint: 0,
@@ -110,7 +110,7 @@ mod tests {
             assert!(seen.borrow().is_empty(), "readings wait for the collection");
             for (epoch, update) in [(1, made_by("a")), (3, made_by("b")), (5, None)] {
                 devices.advance_to(epoch);
-                devices.send((DeviceKey("monitor".into()), update, epoch));
+                devices.send((DeviceKey(DeviceId::new("monitor")), update, epoch));
             }
             devices.close();
             readings.close();

@@ -69,7 +69,7 @@ pub(super) fn key_bytes(key: &Key) -> Vec<u8> {
 fn value(column: Column, reading: &Reading) -> Option<&CompactString> {
     let facts = reading.facts.as_deref();
     match column {
-        Column::Device => Some(&reading.device),
+        Column::Device => Some(reading.device.text()),
         Column::Patient => reading.patient.as_ref(),
         Column::Manufacturer => facts?.manufacturer.as_ref(),
         Column::Model => facts?.model.as_ref(),
@@ -94,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::Device;
+    use crate::record::{Device, DeviceId};
 
     fn key_of(manufacturer: Option<String>, model: Option<String>, names: &[&str]) -> Key {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
@@ -106,7 +106,7 @@ mod tests {
         let reading = Reading {
             position: 0,
             timestamp: 0,
-            device: "d".into(),
+            device: DeviceId::new("d"),
             patient: None,
             measures: Default::default(),
             fingerprint: 0,

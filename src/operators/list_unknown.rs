@@ -63,7 +63,7 @@ pub fn list_unknown<'scope>(
 ) -> (Rows<'scope, Reading>, Rows<'scope, Staged>) {
     let (readings, unknown) =
         tap::<_, _, _, CapacityContainerBuilder<Vec<CompactString>>, _>(readings, "Unknown", |reading: &Reading| {
-            reading.facts.is_none().then(|| reading.device.clone())
+            reading.facts.is_none().then(|| reading.device.text().clone())
         });
     let counts = changes(unknown).as_collection().count_total().inner;
     let to_one = Exchange::new(|_: &((CompactString, isize), Time, isize)| 0);

@@ -16,8 +16,8 @@ use timely::dataflow::operators::Operator;
 use timely::progress::Antichain;
 
 use super::stash::Stash;
-use super::{DeviceKey, Rows, route};
-use crate::record::Device;
+use super::{DeviceKey, Rows, route_device};
+use crate::record::{Device, DeviceId};
 use crate::source::Time;
 
 /// The device collection, arranged by device and shared by all who read it.
@@ -35,7 +35,7 @@ pub fn lookup<'scope, R, K, P, L>(
 ) -> Rows<'scope, R>
 where
     R: timely::ExchangeData + Clone,
-    K: Fn(&R) -> &compact_str::CompactString + Copy + 'static,
+    K: Fn(&R) -> &DeviceId + Copy + 'static,
     P: Fn(&R) -> u64 + 'static,
     L: FnMut(&mut R, Option<&Arc<Device>>) + 'static,
 {
@@ -46,7 +46,7 @@ where
     // This reader takes whole cursors only at the table's frontier, so merging may proceed freely.
     trace.set_physical_compaction(Antichain::new().borrow());
     let mut trace = Some(trace);
-    let by_device = Exchange::new(move |row: &R| route(device(row).as_bytes()));
+    let by_device = Exchange::new(move |row: &R| route_device(device(row)));
     let mut stash = Stash::<R>::default();
 
     rows.binary_frontier::<_, CapacityContainerBuilder<Vec<R>>, _, _, _, _>(
@@ -63,13 +63,18 @@ where
                 while let Some(([capability], mut rows)) = stash.complete(table_frontier) {
                     let time = *capability.time();
                     rows.sort_by_key(&position);
-                    let mut order: Vec<usize> = (0..rows.len()).collect();
-                    order.sort_by(|a, b| device(&rows[*a]).cmp(device(&rows[*b]))); // one pass of the cursor
+                    // One pass of the cursor, in the order of its keys, which is the order of their hashes.
+                    let mut order: Vec<(u64, usize)> =
+                        rows.iter().map(|row| device(row).stable_hash()).zip(0..).collect();
+                    order.sort_unstable_by(|a, b| {
+                        a.0.cmp(&b.0).then_with(|| device(&rows[a.1]).cmp(device(&rows[b.1])))
+                    });
+                    let order = order.into_iter().map(|(_, at)| at);
                     let batches = table
                         .batches_through(Antichain::new().borrow())
                         .expect("the upper bound of a whole trace is one of its batch boundaries");
                     let (mut cursor, storage) = cursor_list(batches);
-                    let mut order = order.into_iter().peekable();
+                    let mut order = order.peekable();
                     while let Some(first) = order.peek() {
                         let key = DeviceKey(device(&rows[*first]).clone());
                         cursor.seek_key(&storage, &key);

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use compact_str::CompactString;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
@@ -14,13 +13,13 @@ use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
 use super::{Rows, route};
 use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
-use crate::record::{Key, Reading, Scored};
+use crate::record::{DeviceId, Key, Reading, Scored};
 
 /// A forest and all that goes into its points.
 struct OfKey {
     forest: Forest,
     memory: KeyMemory,
-    devices: HashMap<CompactString, DeviceMemory>,
+    devices: HashMap<DeviceId, DeviceMemory>,
 }
 
 /// Scores every reading with the forest of its `key`; those at or above `threshold` get an attribution.

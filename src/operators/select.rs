@@ -17,7 +17,7 @@ pub fn select<'scope>(
 ) -> (Rows<'scope, Parsed>, Rows<'scope, u64>) {
     let wanted = move |parsed: &Parsed| {
         let reading = &parsed.reading;
-        (devices.is_empty() || devices.contains(&reading.device))
+        (devices.is_empty() || devices.contains(reading.device.text()))
             && (patients.is_empty() || reading.patient.as_ref().is_some_and(|id| patients.contains(id)))
     };
     fork(parsed, Pipeline, "Select", move |input, _, selected, not_selected| {

@@ -4,35 +4,40 @@
 
 use std::hash::{Hash, Hasher};
 
-use compact_str::CompactString;
 use differential_dataflow::Hashable;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::record::DeviceId;
+
 /// Shards of keyed state, for ever.
 const SHARDS: u64 = 1024;
 
-/// The shard of a key.
-pub fn shard_of(key: &[u8]) -> u64 {
-    xxh3_64(key) % SHARDS
+/// The shard of a key with this XXH3 hash.
+fn shard_of(hash: u64) -> u64 {
+    hash % SHARDS
 }
 
-/// What timely takes modulo the number of workers to find the owner of a key's shard: the same as where differential
-/// puts a [`DeviceKey`], so that a device's readings and its facts meet.
+/// What timely takes modulo the number of workers to find the owner of a key's shard.
 pub fn route(key: &[u8]) -> u64 {
-    shard_of(key).hashed()
+    shard_of(xxh3_64(key)).hashed()
 }
 
-/// A device as the key of an arrangement: ordered by its id, exchanged by its shard.
+/// The same for a device: it is where differential puts its [`DeviceKey`], so that a device's readings and its facts meet.
+pub fn route_device(device: &DeviceId) -> u64 {
+    shard_of(device.stable_hash()).hashed()
+}
+
+/// A device as the key of an arrangement: exchanged by its shard.
 ///
 /// Differential exchanges a key by its `Hash`, so hashing the shard alone puts the device collection where the
 /// readings of the device are. (Its arrangements are ordered, not hashed: a coarse hash costs nothing.)
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct DeviceKey(pub CompactString);
+pub struct DeviceKey(pub DeviceId);
 
 impl Hash for DeviceKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        shard_of(self.0.as_bytes()).hash(state);
+        shard_of(self.0.stable_hash()).hash(state);
     }
 }
 
@@ -43,13 +48,14 @@ mod tests {
     #[test]
     fn a_devices_readings_and_its_facts_go_to_the_same_worker() {
         for n in 0..1000 {
-            let device = CompactString::new(format!("device-{n}"));
-            assert_eq!(route(device.as_bytes()), DeviceKey(device).hashed());
+            let device = DeviceId::new(format!("device-{n}"));
+            assert_eq!(route_device(&device), route(device.as_bytes()));
+            assert_eq!(route_device(&device), DeviceKey(device).hashed());
         }
     }
 
     #[test]
     fn the_shards_of_keys_never_change() {
-        assert_eq!([b"MON-001".as_slice(), b"", b"\x00"].map(shard_of), [0, 0, 0]);
+        assert_eq!([b"MON-001".as_slice(), b"", b"\x00"].map(|key| shard_of(xxh3_64(key))), [0, 0, 0]);
     }
 }

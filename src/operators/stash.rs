@@ -35,7 +35,11 @@ impl<D: 'static, const N: usize> Stash<D, N> {
                 (capabilities, Vec::new())
             });
             for batch in batches {
-                rows.append(batch);
+                if rows.is_empty() {
+                    std::mem::swap(rows, batch); // most epochs come whole: nothing to copy
+                } else {
+                    rows.append(batch);
+                }
             }
         });
     }

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use timely::container::CapacityContainerBuilder;
@@ -17,8 +16,8 @@ use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
 use super::tap::tap;
 use super::watermark::{Step, WatermarkRules};
-use super::{Rows, route};
-use crate::record::{Key, Measures, Scored, Statistics, WindowRow};
+use super::{Rows, route, route_device};
+use crate::record::{DeviceId, Key, Measures, Scored, Statistics, WindowRow};
 
 /// What windows are kept.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ struct Entry {
     grouping: u32,
     key: Key,
     /// Whose watermark rules it; `None`: everybody's.
-    device: Option<CompactString>,
+    device: Option<DeviceId>,
     measures: Measures,
     /// NaN: none.
     score: f64,
@@ -54,11 +53,11 @@ pub fn tumbling<'scope>(
     let (scored, entries) = enter(scored, windows.clone());
     // With a watermark for each device, its windows are where its steps are.
     let by_owner = Exchange::new(|entry: &Entry| match &entry.device {
-        Some(device) => route(device.as_bytes()),
+        Some(device) => route_device(device),
         None => route(&key_bytes(&entry.key)).wrapping_add(u64::from(entry.grouping)),
     });
     let (mut waiting, mut ahead) = (Stash::<Entry>::default(), Stash::<Step>::default());
-    let mut domains: HashMap<Option<CompactString>, Domain> = HashMap::new();
+    let mut domains: HashMap<Option<DeviceId>, Domain> = HashMap::new();
     let rows = entries.binary_frontier::<_, CapacityContainerBuilder<Vec<WindowRow>>, _, _, _, _>(
         steps,
         by_owner,
@@ -145,7 +144,7 @@ fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scop
 
 /// Takes a step: of one device, or of everybody.
 fn complete(
-    domains: &mut HashMap<Option<CompactString>, Domain>,
+    domains: &mut HashMap<Option<DeviceId>, Domain>,
     step: &Step,
     rules: &WatermarkRules,
     rows: &mut Vec<WindowRow>,
@@ -163,13 +162,15 @@ fn complete(
 }
 
 type GroupKey = (u32, Key);
+/// Seeded at random, and always sorted before its order could show.
+type Grouped = HashMap<GroupKey, Window, foldhash::fast::RandomState>;
 
 /// The windows under one watermark, by index.
 #[derive(Default)]
 struct Domain {
-    open: BTreeMap<i64, HashMap<GroupKey, Window>>,
+    open: BTreeMap<i64, Grouped>,
     /// Written at least once or due with the next step, and still within reach of late readings.
-    closed: BTreeMap<i64, HashMap<GroupKey, Window>>,
+    closed: BTreeMap<i64, Grouped>,
     revised: BTreeSet<(i64, GroupKey)>,
     complete: Option<i64>,
 }

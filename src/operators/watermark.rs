@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytemuck::{Pod, Zeroable};
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange as ExchangePact, ExchangeCore};
@@ -19,8 +18,8 @@ use super::fork::fork;
 use super::stash::Stash;
 use super::tap::tap;
 use super::wire::Plain;
-use super::{Rows, route};
-use crate::record::{EventTime, Reading};
+use super::{Rows, route_device};
+use crate::record::{DeviceId, EventTime, Reading};
 use crate::source::Time;
 
 /// The `[windows]` settings that decide when a window is complete, in microseconds.
@@ -39,7 +38,7 @@ pub struct WatermarkRules {
 pub struct Step {
     pub position: u64,
     /// Whose watermark it is; `None`: everybody's.
-    pub device: Option<CompactString>,
+    pub device: Option<DeviceId>,
     pub complete: i64,
     pub out_of_reach: i64,
 }
@@ -98,7 +97,7 @@ pub fn watermark<'scope>(
         readings,
         "Observe",
         move |reading: &Reading| {
-            let device = xxhash_rust::xxh3::xxh3_64(reading.device.as_bytes());
+            let device = reading.device.stable_hash();
             Some(Observation {
                 position: reading.position,
                 time: reading.timestamp,
@@ -151,7 +150,7 @@ pub fn watermark<'scope>(
     (readings, steps.concat(ends.map(Step::end)).broadcast())
 }
 
-/// A watermark for each device: the readings with `late` set, and the steps, brought to where [`route`] the device is.
+/// A watermark for each device: the readings with `late` set, and the steps, brought to where [`route_device`] the device is.
 pub fn watermark_per_device<'scope>(
     readings: Rows<'scope, Reading>,
     ends: Rows<'scope, EndOfInput>,
@@ -161,8 +160,8 @@ pub fn watermark_per_device<'scope>(
         clock: EventClock,
         reached: (i64, i64),
     }
-    let by_device = ExchangePact::new(|reading: &Reading| route(reading.device.as_bytes()));
-    let mut devices: HashMap<CompactString, OfDevice> = HashMap::new();
+    let by_device = ExchangePact::new(|reading: &Reading| route_device(&reading.device));
+    let mut devices: HashMap<DeviceId, OfDevice> = HashMap::new();
     let mut stash = Stash::<Reading, 2>::default();
     let (readings, steps) = fork(
         readings,
@@ -200,7 +199,7 @@ pub fn watermark_per_device<'scope>(
             }
         },
     );
-    let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, |device| route(device.as_bytes())));
+    let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, route_device));
     (readings, own.concat(ends.map(Step::end).broadcast()))
 }
 

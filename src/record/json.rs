@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{DeviceFrom, Fields, Node, Slot};
 use super::scalar::Scalar;
-use super::{Device, Identity, Parsed, Reading, Reason, Rejection, Zone};
+use super::{Device, DeviceId, Identity, Parsed, Reading, Reason, Rejection, Zone};
 
 /// Deeper than any device nests its readings, shallower than any stack.
 const DEEPEST: usize = 64;
@@ -101,8 +101,8 @@ impl Parser {
             ..Rejection::new(reason, detail)
         };
         let device = match (&self.fields.device, field(Slot::Device)) {
-            (DeviceFrom::File, _) => CompactString::new(file_stem),
-            (_, Scalar::Text(id)) if !id.is_empty() => CompactString::new(id),
+            (DeviceFrom::File, _) => DeviceId::new(file_stem),
+            (_, Scalar::Text(id)) if !id.is_empty() => DeviceId::new(id.as_ref()),
             (DeviceFrom::Field(name), Scalar::Null) => return Err(refuse(Reason::NoDevice, format!("no {name}"))),
             (DeviceFrom::Field(name), _) => {
                 return Err(refuse(Reason::NoDevice, format!("{name} is not a non-empty text")));

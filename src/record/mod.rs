@@ -4,6 +4,7 @@
 //! patient's identity still beside it, or a [`Rejection`] that says why the record cannot be used; further on
 //! [`Scored`] readings, [`Anomaly`]s, [`WindowRow`]s and [`Quarantined`] records. Knows nothing of timely.
 
+mod device;
 mod fields;
 mod json;
 mod reading;
@@ -12,9 +13,10 @@ mod scalar;
 mod timestamp;
 mod window;
 
+pub use device::{Device, DeviceId};
 pub use fields::{DeviceFrom, Fields};
 pub use json::Parser;
-pub use reading::{Anomaly, Device, Identity, Measures, Parsed, Reading, Scored};
+pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};
 pub use rejection::{Quarantined, Reason, Rejection};
 pub use timestamp::{EventTime, Zone, date_of, day_of, format_event_time};
 pub use window::{Key, Statistics, WindowRow};

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::EventTime;
+use super::{Device, DeviceId, EventTime};
 
 /// The measures of one reading in the order of the setting `record.measures`; NaN stands for missing.
 ///
@@ -21,7 +21,7 @@ pub struct Reading {
     pub position: u64,
     /// Event time.
     pub timestamp: EventTime,
-    pub device: CompactString,
+    pub device: DeviceId,
     pub patient: Option<CompactString>,
     pub measures: Measures,
     /// Hash of the raw payload: with device and event time it recognises a further copy of the record.
@@ -30,15 +30,6 @@ pub struct Reading {
     pub facts: Option<Arc<Device>>,
     /// Whether it came too late for every window.
     pub late: bool,
-}
-
-/// What is known of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Device {
-    pub manufacturer: Option<CompactString>,
-    pub model: Option<CompactString>,
-    /// The further columns that the setting `devices.columns` asks for, in its order.
-    pub columns: Box<[Option<CompactString>]>,
 }
 
 /// Who the patient is. Deliberately neither `Serialize` nor `Debug`: it cannot be exchanged between

@@ -80,7 +80,7 @@ pub(super) fn reading_arrays<'a>(
     let facts = || readings.clone().map(|reading| reading.facts.as_deref());
     let mut arrays = vec![
         timestamps(readings.clone().map(|reading| Some(reading.timestamp))),
-        texts(readings.clone().map(|reading| Some(reading.device.as_str()))),
+        texts(readings.clone().map(|reading| Some(&*reading.device))),
         texts(readings.clone().map(|reading| reading.patient.as_deref())),
     ];
     arrays.extend((0..columns.measures.len()).map(|i| measure(readings.clone().map(|reading| reading.measures[i]))));

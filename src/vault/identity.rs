@@ -23,7 +23,7 @@ const UNREADABLE: VaultError = VaultError::Sealed {
 
 /// Recognises an identity of a patient without opening it: the same patient, name and date of birth give
 /// the same tag under the same key-encryption key. HMAC-SHA-256 cut to half its length (RFC 2104, section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IdentityTag(pub(super) [u8; 16]);
 
 /// A patient's name and date of birth in clear, wiped when dropped; at least one of them is there.
