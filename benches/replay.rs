@@ -27,10 +27,26 @@ struct Case {
 
 const UNSCORED: &[&str] = &["--set", "forest.enabled=false", "--set", "windows.score=false"];
 const CASES: [Case; 4] = [
-    Case { name: "without scoring", workers: 1, settings: UNSCORED },
-    Case { name: "without scoring", workers: 2, settings: UNSCORED },
-    Case { name: "with scoring", workers: 1, settings: &[] },
-    Case { name: "with scoring", workers: 2, settings: &[] },
+    Case {
+        name: "without scoring",
+        workers: 1,
+        settings: UNSCORED,
+    },
+    Case {
+        name: "without scoring",
+        workers: 2,
+        settings: UNSCORED,
+    },
+    Case {
+        name: "with scoring",
+        workers: 1,
+        settings: &[],
+    },
+    Case {
+        name: "with scoring",
+        workers: 2,
+        settings: &[],
+    },
 ];
 
 /// Operators by the stage that they are part of; reading the file is what the workers' operators do not account for.
@@ -38,10 +54,34 @@ const STAGES: [(&str, &[&str]); 7] = [
     ("parse", &["Parse", "Select"]),
     ("de-identify", &["Deidentify", "Vault"]),
     ("deduplicate", &["Deduplicate"]),
-    ("enrich", &["Lookup", "Devices", "Unknown", "Changes", "CountTotal", "Arrange: CountTotal", "ListUnknown"]),
+    (
+        "enrich",
+        &[
+            "Lookup",
+            "Devices",
+            "Unknown",
+            "Changes",
+            "CountTotal",
+            "Arrange: CountTotal",
+            "ListUnknown",
+        ],
+    ),
     ("score", &["Score", "ScoreWindows", "Unscored", "Anomalies"]),
-    ("window", &["Observe", "Watermark", "MarkLate", "EnterWindows", "Tumbling", "FlatMap"]),
-    ("Parquet", &["Pack", "readings", "anomalies", "windows", "quarantine", "Commit"]),
+    (
+        "window",
+        &[
+            "Observe",
+            "Watermark",
+            "MarkLate",
+            "EnterWindows",
+            "Tumbling",
+            "FlatMap",
+        ],
+    ),
+    (
+        "Parquet",
+        &["Pack", "readings", "anomalies", "windows", "quarantine", "Commit"],
+    ),
 ];
 
 fn main() {
@@ -60,12 +100,18 @@ fn main() {
         }
     }
     println!("{records} records of about 1 KB, medians of {RUNS} runs");
-    println!("{:<16} {:>7} {:>12} {:>15} {:>9}", "", "workers", "records/s", "per CPU-second", "peak MB");
+    println!(
+        "{:<16} {:>7} {:>12} {:>15} {:>9}",
+        "", "workers", "records/s", "per CPU-second", "peak MB"
+    );
     for (case, summaries) in CASES.iter().zip(&summaries) {
         let per_cpu = median(summaries, |s| number(s, "records_in") / number(s, "cpu_seconds"));
         let per_second = median(summaries, |s| number(s, "records_per_second"));
         let peak = median(summaries, |s| number(s, "peak_rss_bytes")) / 1e6;
-        println!("{:<16} {:>7} {per_second:>12.0} {per_cpu:>15.0} {peak:>9.0}", case.name, case.workers);
+        println!(
+            "{:<16} {:>7} {per_second:>12.0} {per_cpu:>15.0} {peak:>9.0}",
+            case.name, case.workers
+        );
     }
     shares(&summaries);
 }
@@ -75,7 +121,9 @@ fn shares(summaries: &[Vec<Value>]) {
     println!("\nshare of the CPU time of one worker, %   without scoring   with scoring");
     let cpu = |case: usize| median(&summaries[case], |s| number(s, "cpu_seconds"));
     let share = |case: usize, operators: &[&str]| {
-        let seconds = median(&summaries[case], |s| operators.iter().map(|o| s["stages"][o].as_f64().unwrap_or(0.0)).sum());
+        let seconds = median(&summaries[case], |s| {
+            operators.iter().map(|o| s["stages"][o].as_f64().unwrap_or(0.0)).sum()
+        });
         100.0 * seconds / cpu(case)
     };
     let mut rest = [100.0, 100.0];
@@ -84,9 +132,17 @@ fn shares(summaries: &[Vec<Value>]) {
         rest = [rest[0] - of[0], rest[1] - of[1]];
         println!("{stage:<40} {:>16.1} {:>14.1}", of[0], of[1]);
     }
-    println!("{:<40} {:>16.1} {:>14.1}", "reading the file, and the rest", rest[0], rest[1]);
+    println!(
+        "{:<40} {:>16.1} {:>14.1}",
+        "reading the file, and the rest", rest[0], rest[1]
+    );
     let exchange = |one: usize, two: usize| 100.0 * (cpu(two) - cpu(one)) / cpu(one);
-    println!("{:<40} {:>16.1} {:>14.1}", "exchange: what a second worker adds", exchange(0, 1), exchange(2, 3));
+    println!(
+        "{:<40} {:>16.1} {:>14.1}",
+        "exchange: what a second worker adds",
+        exchange(0, 1),
+        exchange(2, 3)
+    );
 }
 
 fn memory(folder: &Path, records: u64) {
@@ -100,12 +156,20 @@ fn memory(folder: &Path, records: u64) {
 
 /// The paper's records with 1 % out of order and 0.2 % bad lines, and their device collection.
 fn generate(folder: &Path, records: u64) -> PathBuf {
-    let ward = Ward { disorder: 0.01, bad: 0.002, ..Ward::of_the_paper(7, records) };
+    let ward = Ward {
+        disorder: 0.01,
+        bad: 0.002,
+        ..Ward::of_the_paper(7, records)
+    };
     let path = folder.join(format!("{records}.jsonl"));
     let mut file = BufWriter::new(File::create(&path).expect("a writable folder"));
-    ward.write(&mut file).and_then(|_| file.flush()).expect("room for the records");
+    ward.write(&mut file)
+        .and_then(|_| file.flush())
+        .expect("room for the records");
     let mut devices = BufWriter::new(File::create(folder.join("devices.csv")).expect("a writable folder"));
-    ward.write_devices(&mut devices).and_then(|()| devices.flush()).expect("room for the devices");
+    ward.write_devices(&mut devices)
+        .and_then(|()| devices.flush())
+        .expect("room for the devices");
     path
 }
 
