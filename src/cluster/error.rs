@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::halt::{PEER_LOST_STATUS, told_by_supervisor};
 use super::secret;
+use super::signals::INTERRUPTED_STATUS;
 
 /// Why the cluster did not start, or did not run to its end.
 #[derive(Debug)]
@@ -205,6 +207,18 @@ fn absent(
     match hint {
         Some(hint) => write!(f, " ({hint})"),
         None => Ok(()),
+    }
+}
+
+impl ClusterError {
+    /// The exit status of a process that ends because of it.
+    pub fn status(&self) -> i32 {
+        match self {
+            Self::Interrupted => INTERRUPTED_STATUS,
+            // The other one has told why, and the supervisor names it if there is need.
+            Self::GaveUp { .. } if told_by_supervisor(PEER_LOST_STATUS) => PEER_LOST_STATUS,
+            _ => 1,
+        }
     }
 }
 

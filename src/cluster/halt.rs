@@ -8,6 +8,8 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::signals::INTERRUPTED_STATUS;
+
 /// Exit status of a process that failed.
 const FAILED_STATUS: i32 = 1;
 /// Exit status by which a process tells its supervisor that it ended only because another one did.
@@ -63,13 +65,18 @@ pub(super) fn be_supervised() {
     SUPERVISED.store(true, Ordering::Relaxed);
 }
 
+/// Whether the supervisor of this process tells the user of an end with this status, once for all processes.
+pub fn told_by_supervisor(status: i32) -> bool {
+    SUPERVISED.load(Ordering::Relaxed) && [PEER_LOST_STATUS, INTERRUPTED_STATUS].contains(&status)
+}
+
 fn end(status: i32, error: Option<&str>) -> ! {
     if ENDING.swap(true, Ordering::SeqCst) {
         loop {
             thread::park();
         }
     }
-    if let Some(error) = error {
+    if let Some(error) = error.filter(|_| !told_by_supervisor(status)) {
         say(error);
     }
     process::exit(status)

@@ -77,12 +77,17 @@ impl Members {
             return self.fail(asked);
         }
         let any_interrupted = self.ends(asked).any(|(_, end)| end == End::Interrupted);
-        Ok(if any_interrupted { INTERRUPTED } else { SUCCESS })
+        if any_interrupted {
+            say("interrupted; what is committed stays, the same command goes on from there");
+            return Ok(INTERRUPTED);
+        }
+        Ok(SUCCESS)
     }
 
     fn fail(&mut self, asked: bool) -> Result<u8, ClusterError> {
         self.wait(SETTLE)?;
-        if let Some((member, end)) = self.culprit(asked) {
+        // With status 1 a process has told itself why it ends.
+        if let Some((member, end)) = self.culprit(asked).filter(|(_, end)| *end != End::Failed(1)) {
             let (process, pid) = (member.process, member.child.id());
             say(&format!("process {process} (pid {pid}) {end}; all processes end"));
         }

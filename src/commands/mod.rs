@@ -10,11 +10,12 @@ mod vault;
 mod workers;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, told_by_supervisor};
 
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
@@ -37,7 +38,7 @@ enum Command {
 #[derive(Debug)]
 pub struct Failure {
     message: String,
-    status: u8,
+    status: i32,
 }
 
 impl fmt::Display for Failure {
@@ -57,14 +58,17 @@ impl Failure {
 
 impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let interrupted = (&error as &dyn std::error::Error)
-            .downcast_ref::<ClusterError>()
-            .is_some_and(|e| matches!(e, ClusterError::Interrupted));
+        let cluster = (&error as &dyn std::error::Error).downcast_ref::<ClusterError>();
         Failure {
             message: error.to_string(),
-            status: if interrupted { 130 } else { 1 },
+            status: cluster.map_or(1, ClusterError::status),
         }
     }
+}
+
+/// Says something to the user on standard error. Nobody is left to tell when that is closed.
+fn tell(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 impl CommandLine {
@@ -77,8 +81,10 @@ impl CommandLine {
         match done {
             Ok(status) => ExitCode::from(status),
             Err(failure) => {
-                eprintln!("wardflow: {failure}");
-                ExitCode::from(failure.status)
+                if !told_by_supervisor(failure.status) {
+                    tell(format_args!("wardflow: {failure}"));
+                }
+                ExitCode::from(u8::try_from(failure.status).unwrap_or(1))
             }
         }
     }

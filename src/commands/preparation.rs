@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Failure;
 use super::replay::VAULT;
+use super::{Failure, tell};
 use crate::cluster::{Interrupted, Mesh, Topology, connect, secret};
 use crate::commit::{Belongings, Manifest, OutputFolder};
 use crate::devices::Collection;
 use crate::settings::Settings;
 use crate::source::Inputs;
-use crate::vault::{KeyEncryptionKey, PayloadSealer, Sealer, Vault};
+use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
 
 /// How long the processes of a cluster wait for each other.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,31 +49,28 @@ pub(super) struct Owned {
 
 /// Gets everything ready, or says what stands in the way.
 pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupted) -> Result<Preparation, Failure> {
-    let first = topology.process() == 0;
-    let taken = if first { Some(take_up(task)?) } else { None };
-    let key = load_key(task, first)?;
-    let (owned, sealer) = match taken {
-        Some((folder, found, devices)) => {
-            let vault = Vault::open_writer(&task.state.join(VAULT), &key)?;
-            let sealer = Sealer::with_vault(&key, &vault)?;
-            (
-                Some(Owned {
-                    folder,
-                    found,
-                    vault,
-                    devices,
-                }),
-                sealer,
-            )
-        }
-        None => (None, Sealer::new(&key)?),
+    let first = match topology.process() {
+        0 => Some(take_up(task)?),
+        _ => None,
     };
-    let welcome = owned
+    let welcome = first
         .as_ref()
-        .map(|owned| owned.vault.wrapped_payload_key().to_vec())
+        .map(|(owned, _)| owned.vault.wrapped_payload_key().to_vec())
         .unwrap_or_default();
     let secret = secret::load(&task.state)?;
     let mesh = connect(topology, &secret, fingerprint(task)?, welcome, PATIENCE, interrupted)?;
+    // The others come to the key once process 0 has it: what is wrong with it is told once.
+    let (owned, key, sealer) = match first {
+        Some((owned, key)) => {
+            let sealer = Sealer::with_vault(&key, &owned.vault)?;
+            (Some(owned), key, sealer)
+        }
+        None => {
+            let key = load_key(task)?.0;
+            let sealer = Sealer::new(&key)?;
+            (None, key, sealer)
+        }
+    };
     let payloads = Arc::new(PayloadSealer::from_wrapped(&key, mesh.welcome())?);
     Ok(Preparation {
         mesh,
@@ -83,7 +80,8 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
     })
 }
 
-fn take_up(task: &Task) -> Result<(OutputFolder, Manifest, Option<Collection>), Failure> {
+/// Process 0's part.
+fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
     let devices = match task.settings.devices.path.as_str() {
         "" => None,
         path => Some(Collection::load(Path::new(path), &task.settings.devices.columns)?),
@@ -96,15 +94,23 @@ fn take_up(task: &Task) -> Result<(OutputFolder, Manifest, Option<Collection>), 
         input: task.inputs.fingerprint()?,
         devices: devices.as_ref().map(|collection| collection.fingerprint().to_owned()),
     })?;
-    Ok((folder, found, devices))
+    let (key, notice) = load_key(task)?;
+    if let Some(notice) = notice {
+        tell(format_args!("wardflow: {notice}"));
+    }
+    let vault = Vault::open_writer(&task.state.join(VAULT), &key)?;
+    let owned = Owned {
+        folder,
+        found,
+        vault,
+        devices,
+    };
+    Ok((owned, key))
 }
 
-fn load_key(task: &Task, first: bool) -> Result<KeyEncryptionKey, Failure> {
+fn load_key(task: &Task) -> Result<(KeyEncryptionKey, Option<KeyNotice>), Failure> {
     let loaded = KeyEncryptionKey::load(&task.settings.keys.kek, &task.state)?;
-    if let Some(notice) = loaded.notice.filter(|_| first) {
-        eprintln!("wardflow: {notice}");
-    }
-    Ok(loaded.key)
+    Ok((loaded.key, loaded.notice))
 }
 
 /// Of everything that all processes must have alike.

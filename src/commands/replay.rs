@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::Failure;
 use super::cluster_flags::ClusterFlags;
 use super::preparation::{Task, prepare};
 use super::workers::{Finished, run_workers};
+use super::{Failure, tell};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
 use crate::observe::Summary;
@@ -63,10 +63,10 @@ impl Replay {
                 "standard input reaches one process only: use one process with more workers (-w), or give files",
             ));
         }
-        if self.cluster.spawn {
-            return Ok(spawn(self.cluster.processes, &interrupted)?);
-        }
         let topology = self.cluster.topology()?;
+        if self.cluster.spawn {
+            return Ok(spawn(topology.processes(), &interrupted)?);
+        }
         let output = PathBuf::from(&settings.output.path);
         let state = self.state.clone().unwrap_or_else(|| state_beside(&output));
         let started = Instant::now();
@@ -113,9 +113,9 @@ impl Replay {
             stages.clone(),
         );
         let to_stdout = self.summary.as_deref() == Some(Path::new("-"));
-        eprintln!("{name}: {summary}\n  in {}", task.output.display());
+        tell(format_args!("{name}: {summary}\n  in {}", task.output.display()));
         if let Some(warning) = summary.late_warning() {
-            eprintln!("wardflow: warning: {warning}");
+            tell(format_args!("wardflow: warning: {warning}"));
         }
         let accounted = manifest.tally.records();
         if accounted != *records {

@@ -1,5 +1,6 @@
 //! `wardflow vault`: look into the vault.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::Failure;
 use crate::record::format_event_time;
 use crate::settings::{KeySource, Settings};
-use crate::vault::{KeyEncryptionKey, VaultReader};
+use crate::vault::{KeyEncryptionKey, PatientRecord, VaultReader};
 
 #[derive(Args)]
 pub(super) struct VaultCommand {
@@ -61,32 +62,36 @@ impl Show {
                 path.display()
             )));
         };
-        println!("patient     {}", record.patient);
-        println!(
-            "seen        {} to {} UTC",
-            format_event_time(record.first_seen),
-            format_event_time(record.last_seen)
-        );
-        if record.versions.is_empty() {
-            println!("identity    none: the records of this patient carried no name and no date of birth");
-        }
-        for version in &record.versions {
-            let text = |value: &Option<String>| match (value, version.readable) {
-                (_, false) => "(no longer readable: its key is gone)".to_owned(),
-                (Some(text), true) => text.clone(),
-                (None, true) => "(not given)".to_owned(),
-            };
-            println!(
-                "version {}   {} to {} UTC",
-                version.version,
-                format_event_time(version.first_seen),
-                format_event_time(version.last_seen)
-            );
-            println!("  name      {}", text(&version.name));
-            println!("  dob       {}", text(&version.dob));
-        }
+        write(&record, &mut io::stdout().lock())
+            .map_err(|e| Failure::new(format!("standard output cannot be written ({e})")))?;
         Ok(0)
     }
+}
+
+/// For a person to read.
+fn write(record: &PatientRecord, out: &mut impl Write) -> io::Result<()> {
+    let span = |first, last| format!("{} to {} UTC", format_event_time(first), format_event_time(last));
+    writeln!(out, "patient     {}", record.patient)?;
+    writeln!(out, "seen        {}", span(record.first_seen, record.last_seen))?;
+    if record.versions.is_empty() {
+        writeln!(
+            out,
+            "identity    none: the records of this patient carried no name and no date of birth"
+        )?;
+    }
+    for version in &record.versions {
+        let seen = span(version.first_seen, version.last_seen);
+        writeln!(out, "version {}   {seen}", version.version)?;
+        for (what, value) in [("name", &version.name), ("dob ", &version.dob)] {
+            let text = match value {
+                _ if !version.readable => "(no longer readable: its key is gone)",
+                Some(text) => text,
+                None => "(not given)",
+            };
+            writeln!(out, "  {what}      {text}")?;
+        }
+    }
+    Ok(())
 }
 
 /// The flag goes through the settings, so that both are read and refused alike.

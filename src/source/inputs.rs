@@ -138,6 +138,12 @@ impl InputFile {
                 path.display()
             )));
         }
+        // The input is looked at before it is read, by every process: a pipe would be empty by then.
+        if !fs::metadata(path).map_err(|e| unreadable(path, &e))?.is_file() {
+            let advice =
+                "not a regular file; give what comes out of a pipe as standard input: … | wardflow replay … --input -";
+            return Err(InputError(format!("{}: {advice}", path.display())));
+        }
         File::open(path).map(drop).map_err(|e| unreadable(path, &e))
     }
 }

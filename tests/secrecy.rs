@@ -1,0 +1,433 @@
+//! Nothing of a patient's name, date of birth or raw record is anywhere but in the answer of `vault show`.
+//!
+//! Unmistakable texts are planted in records, good ones and every kind of bad one; then every byte that a run has written, and every value
+//! that can be decoded from it, is searched for them in every form in which they could hide.
+
+#[allow(dead_code)] // each test file uses its part
+mod program;
+#[allow(dead_code)]
+mod tables;
+#[allow(dead_code)]
+mod ward;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use memchr::memmem::Finder;
+use program::{Run, Scene};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use tables::{Cell, Rows, TABLES, files};
+use ward::Ward;
+
+/// Where canaries are planted; each has its own, so that a find tells the place.
+const PLACES: [&str; 26] = [
+    "Name",
+    "Dob",
+    "Text",
+    "Key",
+    "Nested",
+    "SecondName",
+    "SecondDob",
+    "Truncated",
+    "TruncatedDob",
+    "Array",
+    "String",
+    "OverLong",
+    "OverLongTail",
+    "BrokenUtf8",
+    "BrokenUtf8Tail",
+    "Measure",
+    "MeasureList",
+    "Timestamp",
+    "DeviceObject",
+    "PatientList",
+    "NameList",
+    "DobObject",
+    "TooDeep",
+    "NoTimestamp",
+    "NoDevice",
+    "Garbage",
+];
+
+fn canary(place: &str) -> String {
+    format!("Quenby7{place}7Canary")
+}
+
+/// The records with canaries, 26 places in all, among ordinary ones.
+fn records() -> Vec<u8> {
+    let c = canary;
+    let good = |n: u32, rest: String| {
+        format!(
+            "{{\"timestamp\":\"2024-03-01T10:00:{n:02}\",\"device_id\":\"LSD-000001\",\"patient_id\":\"PX\",{rest}}}"
+        )
+        .into_bytes()
+    };
+    let mut lines = vec![
+        good(
+            1,
+            format!(
+                "\"name\":\"Zoë \\\"{}\\\"\",\"dob\":\"{}\",\"pulse\":70,\"text\":\"{}\",\"{}\":1,\"extra\":{{\"name\":\"{}\"}}",
+                c("Name"),
+                c("Dob"),
+                c("Text"),
+                c("Key"),
+                c("Nested")
+            ),
+        ),
+        good(
+            2,
+            format!(
+                "\"name\":\"{}\",\"dob\":\"{}\",\"pulse\":71",
+                c("SecondName"),
+                c("SecondDob")
+            ),
+        ),
+        good(
+            3,
+            format!("\"name\":\"{}\",\"dob\":\"{}", c("Truncated"), c("TruncatedDob")),
+        ),
+        [b"[", &good(4, format!("\"name\":\"{}\"", c("Array")))[..], b"]"].concat(),
+        format!("\"{}\"", c("String")).into_bytes(),
+        good(
+            5,
+            format!(
+                "\"name\":\"{}\",\"text\":\"{}{}\"",
+                c("OverLong"),
+                "x".repeat(3000),
+                c("OverLongTail")
+            ),
+        ),
+        [
+            &good(6, format!("\"name\":\"{}", c("BrokenUtf8")))[..],
+            b"\xff\xfe",
+            format!("{}\"", c("BrokenUtf8Tail")).as_bytes(),
+        ]
+        .concat(),
+        good(7, format!("\"pulse\":\"{}\"", c("Measure"))),
+        good(8, format!("\"pulse\":[\"{}\"]", c("MeasureList"))),
+        format!("{{\"timestamp\":\"{}\",\"device_id\":\"LSD-000001\"}}", c("Timestamp")).into_bytes(),
+        format!("{{\"timestamp\":1,\"device_id\":{{\"id\":\"{}\"}}}}", c("DeviceObject")).into_bytes(),
+        format!(
+            "{{\"timestamp\":1,\"device_id\":\"D\",\"patient_id\":[\"{}\"]}}",
+            c("PatientList")
+        )
+        .into_bytes(),
+        good(
+            9,
+            format!(
+                "\"name\":[\"{}\"],\"dob\":{{\"d\":\"{}\"}}",
+                c("NameList"),
+                c("DobObject")
+            ),
+        ),
+        good(
+            10,
+            format!("\"text\":{}\"{}\"{}", "[".repeat(90), c("TooDeep"), "]".repeat(90)),
+        ),
+        format!("{{\"device_id\":\"D\",\"name\":\"{}\"}}", c("NoTimestamp")).into_bytes(),
+        format!("{{\"timestamp\":1,\"name\":\"{}\"}}", c("NoDevice")).into_bytes(),
+        c("Garbage").into_bytes(),
+    ];
+    lines.push(lines[0].clone());
+    let mut ordinary = Vec::new();
+    let ward = Ward {
+        start: 1_709_287_200_000_000,
+        ..Ward::on_a_bad_day(41, 1200)
+    };
+    ward.write(&mut ordinary).expect("memory takes all");
+    let mut all = Vec::new();
+    for (i, line) in ordinary.split_inclusive(|b| *b == b'\n').enumerate() {
+        if i % 60 == 0 && i / 60 < lines.len() {
+            all.extend_from_slice(&lines[i / 60]);
+            all.push(b'\n');
+        }
+        all.extend_from_slice(line);
+    }
+    all
+}
+
+fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for group in bytes.chunks(3) {
+        let n = group.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - group.len()));
+        let digits = [18, 12, 6, 0].map(|shift| alphabet[(n >> shift & 63) as usize]);
+        text.extend_from_slice(&digits[..=group.len()]);
+    }
+    text
+}
+
+/// Every form in which a text could hide in bytes.
+fn forms(text: &str) -> Vec<Vec<u8>> {
+    let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let for_urls = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bytes = text.as_bytes();
+    let each = |write: fn(u8) -> String| bytes.iter().map(|b| write(*b)).collect::<String>().into_bytes();
+    let mut forms = vec![
+        bytes.to_vec(),
+        bytes.to_ascii_lowercase(),
+        bytes.to_ascii_uppercase(),
+        bytes.iter().rev().copied().collect(),
+        each(|b| format!("{b:02x}")),
+        each(|b| format!("{b:02X}")),
+        each(|b| format!("\\u{b:04x}")),
+        each(|b| format!("\\u{b:04X}")),
+        each(|b| format!("{b}, ")),
+        each(|b| format!("{b},")),
+        bytes.iter().flat_map(|b| [*b, 0]).collect(),
+        bytes.iter().flat_map(|b| [0, *b]).collect(),
+    ];
+    for alphabet in [standard, for_urls] {
+        for before in 0..3usize {
+            // The digits that the text alone decides, whatever stands before and behind it.
+            let text = base64(&[&vec![0; before], bytes].concat(), alphabet);
+            let (first, end) = ((before * 8).div_ceil(6), (before + bytes.len()) * 8 / 6);
+            forms.push(text[first..end].to_vec());
+        }
+    }
+    forms
+}
+
+struct Search {
+    finders: Vec<(&'static str, Finder<'static>)>,
+}
+
+impl Search {
+    fn new() -> Search {
+        let of = |place: &'static str| {
+            forms(&canary(place))
+                .into_iter()
+                .map(move |f| (place, Finder::new(&f).into_owned()))
+        };
+        Search {
+            finders: PLACES.into_iter().flat_map(of).collect(),
+        }
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<&'static str> {
+        // All forms of all places: quick to rule out by what they share.
+        self.finders
+            .iter()
+            .find(|(_, finder)| finder.find(bytes).is_some())
+            .map(|(place, _)| *place)
+    }
+
+    fn assert_absent(&self, bytes: &[u8], place: &str) {
+        if let Some(found) = self.find(bytes) {
+            panic!("{place} holds the canary {found}");
+        }
+    }
+
+    /// Every file below `folder` but those in `except`, and every value in the tables and databases among them.
+    fn assert_absent_below(&self, folder: &Path, except: &str) {
+        let mut databases = 0;
+        for (name, bytes) in files(folder) {
+            if name.starts_with(except) {
+                continue;
+            }
+            self.assert_absent(name.as_bytes(), "a file's name");
+            self.assert_absent(&bytes, &name);
+            if name.ends_with(".sqlite") {
+                databases += 1;
+                self.assert_absent_in_database(&folder.join(&name));
+            }
+        }
+        assert!(databases > 0, "there is a vault to search");
+    }
+
+    fn assert_absent_in_tables(&self, output: &Path) {
+        let mut bytes = Vec::new();
+        for table in TABLES {
+            let rows = Rows::of(output, table);
+            bytes.extend(rows.columns.join("\n").into_bytes());
+            for cell in rows.rows.into_iter().flatten() {
+                match cell {
+                    Cell::Text(text) => bytes.extend(text.into_bytes()),
+                    Cell::Bytes(value) => bytes.extend(value),
+                    _ => {}
+                }
+                bytes.push(b'\n');
+            }
+        }
+        assert!(bytes.len() > 10_000, "there are values to search");
+        self.assert_absent(&bytes, "a decoded table");
+    }
+
+    fn assert_absent_in_database(&self, path: &Path) {
+        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
+        let mut tables = database
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            .expect("a schema");
+        let names: Result<Vec<String>, _> = tables.query_map([], |row| row.get(0)).expect("tables").collect();
+        let mut values = 0;
+        for table in names.expect("names") {
+            let mut all = database.prepare(&format!("SELECT * FROM {table}")).expect("a table");
+            let columns = all.column_count();
+            let mut rows = all.query([]).expect("rows");
+            while let Some(row) = rows.next().expect("a row") {
+                for column in 0..columns {
+                    if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column).expect("a value") {
+                        values += 1;
+                        self.assert_absent(bytes, &format!("the vault's table {table}"));
+                    }
+                }
+            }
+        }
+        assert!(values > 0, "the vault holds something");
+    }
+}
+
+/// The input lies in a folder of its own; temporary files would come to lie beside the output.
+fn scene() -> Scene {
+    let scene = Scene::empty();
+    scene.write("in/input.jsonl", records());
+    scene.write("tmp/.keep", "");
+    let mut devices = Vec::new();
+    Ward::on_a_bad_day(41, 0)
+        .write_devices(&mut devices)
+        .expect("memory takes all");
+    scene.write("devices.csv", devices);
+    scene
+}
+
+fn command(scene: &Scene, dataflow: &str, more: &[&str]) -> Command {
+    let limit = ["--input", "in/input.jsonl", "--set", "record.max_record_bytes=2048"];
+    let mut command = scene.command(&scene.replay_arguments(dataflow, "out", &[&limit, more].concat()));
+    command
+        .env("TMPDIR", scene.path("tmp"))
+        .env("RUST_BACKTRACE", "full")
+        .env("RUST_LOG", "trace");
+    command
+}
+
+#[test]
+fn the_search_finds_every_form_of_every_canary() {
+    let search = Search::new();
+    let input = records();
+    for place in PLACES {
+        let finder = Finder::new(canary(place).as_bytes()).into_owned();
+        assert!(finder.find(&input).is_some(), "{place} is planted");
+        for form in forms(&canary(place)) {
+            assert_eq!(search.find(&[b"before ", &form[..], b" behind"].concat()), Some(place));
+        }
+        let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        for before in 0..4 {
+            let hidden = [&vec![b'a'; before], canary(place).as_bytes(), b"behind"].concat();
+            assert_eq!(search.find(&base64(&hidden, standard)), Some(place), "{before} before");
+        }
+    }
+    assert_eq!(search.find(b"an ordinary text"), None);
+}
+
+fn assert_secret(dataflow: &str, more: &[&str]) -> Scene {
+    let (search, scene) = (Search::new(), scene());
+    let run: Run = command(&scene, dataflow, more)
+        .output()
+        .expect("the program starts")
+        .into();
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    search.assert_absent(run.stdout.as_bytes(), "standard output");
+    search.assert_absent(run.stderr.as_bytes(), "standard error");
+    let summary = program::Summary::read(&run.stdout);
+    let reasons: BTreeMap<&str, u64> = summary.quarantined();
+    assert!(
+        reasons.len() >= 9,
+        "the canaries went into quarantine for every reason: {reasons:?}"
+    );
+    search.assert_absent_below(&scene.path(""), "in/");
+    search.assert_absent_in_tables(&scene.path("out"));
+    scene
+}
+
+#[test]
+fn sensor_collection_shows_no_identity_and_the_vault_shows_it_to_who_has_the_key() {
+    let scene = assert_secret("sensor_collection", &["-w", "2"]);
+    let shown = scene.run(&["vault", "show", "PX", "--kek", "file:kek"]);
+    assert_eq!(shown.status, 0, "{}", shown.stderr);
+    for place in ["Name", "Dob", "SecondName", "SecondDob"] {
+        assert!(shown.stdout.contains(&canary(place)), "{place}: {}", shown.stdout);
+    }
+    for place in PLACES
+        .iter()
+        .filter(|place| !["Name", "Dob", "SecondName", "SecondDob"].contains(place))
+    {
+        assert!(!shown.stdout.contains(&canary(place)), "{place}: {}", shown.stdout);
+    }
+    let search = Search::new();
+    search.assert_absent(shown.stderr.as_bytes(), "standard error of vault show");
+    search.assert_absent_below(&scene.path(""), "in/");
+    scene.write("another", "77".repeat(32));
+    let refused = scene.run(&["vault", "show", "PX", "--kek", "file:another"]);
+    assert_eq!(refused.status, 1);
+    search.assert_absent(
+        (refused.stdout + &refused.stderr).as_bytes(),
+        "a refused look into the vault",
+    );
+}
+
+#[test]
+fn ingest_transform_load_shows_no_identity() {
+    assert_secret(
+        "ingest_transform_load",
+        &["--devices", "devices.csv", "--spawn", "-n", "2", "-w", "2"],
+    );
+}
+
+#[test]
+fn realtime_analytics_shows_no_identity() {
+    let small = [
+        "--set",
+        "forest.sample_size=20",
+        "--set",
+        "alerts.threshold=1.0",
+        "--set",
+        "output.compression=none",
+    ];
+    assert_secret(
+        "realtime_analytics",
+        &[&["--devices", "devices.csv", "-w", "2"], &small[..]].concat(),
+    );
+}
+
+#[test]
+fn patients_who_are_not_selected_leave_no_trace() {
+    let scene = assert_secret("sensor_collection", &["--set", "select.patients=[\"P-000001\"]"]);
+    assert_eq!(scene.run(&["vault", "show", "PX", "--kek", "file:kek"]).status, 1);
+}
+
+/// What a killed run leaves behind is searched as well: staged files, the vault's journal, whatever was temporary.
+#[test]
+fn a_killed_run_leaves_no_identity_behind() {
+    let (search, scene) = (Search::new(), scene());
+    scene.write("in/more.jsonl", records().repeat(8));
+    let small = [
+        "--input",
+        "in/more.jsonl",
+        "--set",
+        "output.commit_rows=200",
+        "--set",
+        "replay.epoch_records=100",
+    ];
+    let mut child = command(
+        &scene,
+        "realtime_analytics",
+        &[&small[..], &["-w", "2", "--set", "deduplicate.horizon=off"]].concat(),
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the program starts");
+    while child.try_wait().expect("a child").is_none() && !scene.path("out/quarantine").exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_millis(30));
+    let _ = kill_process(Pid::from_child(&child), Signal::KILL); // it may have ended by itself
+    child.wait().expect("it has ended");
+    assert!(fs::metadata(scene.path("out.state/vault.sqlite")).is_ok());
+    search.assert_absent_below(&scene.path(""), "in/");
+}
