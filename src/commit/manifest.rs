@@ -90,3 +90,83 @@ impl Manifest {
         sync_folder(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Reason;
+
+    fn manifest() -> Manifest {
+        let mut manifest = Manifest::new(Belongings {
+            program: "wardflow".into(),
+            dataflow: "realtime_analytics".into(),
+            settings: "{\"a\":1}".into(),
+            input: Some("input".into()),
+            devices: None,
+        });
+        manifest.commits = 3;
+        manifest.last = vec![StagedFile {
+            path: "readings/date=2017-10-15/part-00000002-00.parquet".into(),
+            rows: 7,
+            bytes: 1234,
+        }];
+        manifest.tally.readings = 7;
+        manifest.tally.quarantined.insert(Reason::NotJson, 2);
+        manifest
+    }
+
+    #[test]
+    fn a_manifest_comes_back_as_it_was_written_and_replaces_the_one_before() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(Manifest::read(state.path()).expect("nothing is no error"), None);
+        let mut manifest = manifest();
+        manifest.write(state.path()).expect("written");
+        manifest.complete = true;
+        manifest.write(state.path()).expect("written over");
+        assert_eq!(Manifest::read(state.path()).expect("readable"), Some(manifest));
+        let files = fs::read_dir(state.path()).expect("a folder").count();
+        assert_eq!(files, 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_manifest_of_another_form_or_none_at_all_is_refused() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let newer = Manifest {
+            version: VERSION + 1,
+            ..manifest()
+        };
+        newer.write(state.path()).expect("written");
+        let error = Manifest::read(state.path()).expect_err("a newer form");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        fs::write(state.path().join(NAME), "{\"version\":1,").expect("written");
+        assert!(Manifest::read(state.path()).is_err(), "cut off");
+    }
+
+    #[test]
+    fn tallies_add_up_in_any_order_and_account_for_every_record() {
+        let tally = |n: u64, reason| Tally {
+            not_selected: n,
+            duplicates: 10 * n,
+            readings: 100 * n,
+            late: 1000 * n,
+            quarantined: [(reason, n)].into(),
+            ..Tally::default()
+        };
+        let parts = [
+            tally(1, Reason::NotJson),
+            tally(2, Reason::NoDevice),
+            tally(3, Reason::NotJson),
+        ];
+        let sum = |order: [usize; 3]| {
+            let mut sum = Tally::default();
+            order.into_iter().for_each(|i| sum.add(&parts[i]));
+            sum
+        };
+        assert_eq!(sum([0, 1, 2]), sum([2, 0, 1]));
+        assert_eq!(
+            sum([0, 1, 2]).quarantined,
+            [(Reason::NotJson, 4), (Reason::NoDevice, 2)].into()
+        );
+        assert_eq!(sum([0, 1, 2]).records(), 6 + 60 + 600 + 6);
+    }
+}

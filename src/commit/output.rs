@@ -329,4 +329,73 @@ mod tests {
             Err(OutputError::Foreign { .. })
         ));
     }
+
+    #[test]
+    fn every_difference_of_what_an_output_belongs_to_is_told() {
+        let was = || belongings("a");
+        let other = |change: fn(&mut Belongings)| {
+            let mut is = was();
+            change(&mut is);
+            difference(&was(), &is)
+        };
+        assert_eq!(difference(&was(), &was()), None);
+        for (change, told) in [
+            (
+                (|is| is.dataflow = "b".into()) as fn(&mut Belongings),
+                "tables of a, this is b",
+            ),
+            (
+                |is| is.settings = "{\"alerts\":{\"threshold\":3.0}}".into(),
+                "other settings",
+            ),
+            (|is| is.input = Some("another".into()), "another input"),
+            (|is| is.input = None, "standard input"),
+            (|is| is.devices = Some("devices".into()), "another device collection"),
+            (|is| is.program = "wardflow 9".into(), "wardflow 9"),
+        ] {
+            let why = other(change).expect(told);
+            assert!(why.contains(told), "{why}");
+        }
+    }
+
+    #[test]
+    fn commits_become_visible_one_after_the_other_and_may_be_made_again() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
+        let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        let days = |commit: u32| {
+            (1..=20).map(move |day| (commit, format!("readings/date=2024-01-{day:02}/part-{commit}.parquet")))
+        };
+        let stage_all = |commit: u32| -> Vec<StagedFile> {
+            let stage = |(commit, path): (u32, String)| {
+                let staged = staging(folder.output(), commit).join(StagedFile::staged(&path));
+                fs::create_dir_all(staged.parent().expect("a folder")).expect("created");
+                fs::write(staged, &path).expect("written");
+                StagedFile {
+                    path,
+                    rows: 1,
+                    bytes: 1,
+                }
+            };
+            days(commit).map(stage).collect()
+        };
+        let visible = |commit: u32| {
+            days(commit)
+                .filter(|(_, path)| folder.output().join(path).exists())
+                .count()
+        };
+        for commit in 0..2 {
+            (manifest.commits, manifest.last) = (commit + 1, stage_all(commit));
+            assert_eq!(visible(commit), 0, "staged is not visible");
+            folder.commit(&manifest).expect("committed");
+            assert_eq!(visible(commit), 20);
+        }
+        manifest.last = stage_all(1);
+        folder.republish(&manifest).expect("the same files again");
+        assert_eq!((visible(0), visible(1)), (20, 20));
+        manifest.complete = true;
+        folder.complete(&manifest).expect("completed");
+        assert!(!folder.output().join(STAGING).exists());
+        assert_eq!(Manifest::read(&folder.state).expect("readable"), Some(manifest));
+    }
 }

@@ -86,6 +86,10 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use timely::dataflow::operators::Inspect;
+
+    use super::super::replay::{Plan, replay};
     use super::*;
 
     const HORIZON: i64 = 10;
@@ -118,5 +122,72 @@ mod tests {
         assert!(device.is_new(101, 3, HORIZON));
         assert!(!device.is_new(100, 1, HORIZON));
         assert!(!device.is_new(1_000_000, 2, HORIZON));
+    }
+
+    /// Positions of what is no copy, by the module's words: every record is kept in a list and looked at again.
+    fn reference(readings: &[Reading], horizon: i64) -> Vec<u64> {
+        let mut kept: Vec<(&Reading, bool)> = Vec::new(); // and whether it is still remembered
+        for reading in readings {
+            let same = |known: &Reading| {
+                (&known.device, known.timestamp, known.fingerprint)
+                    == (&reading.device, reading.timestamp, reading.fingerprint)
+            };
+            if kept.iter().any(|(known, remembered)| *remembered && same(known)) {
+                continue;
+            }
+            kept.push((reading, true));
+            let times: Vec<i64> = kept
+                .iter()
+                .filter(|(of, _)| of.device == reading.device)
+                .map(|(of, _)| of.timestamp)
+                .collect();
+            if let Some(clock) = times.windows(2).map(|pair| pair[0].min(pair[1])).max() {
+                for (known, remembered) in kept.iter_mut().filter(|(of, _)| of.device == reading.device) {
+                    *remembered &= known.timestamp >= clock - horizon;
+                }
+            }
+        }
+        kept.iter().map(|(reading, _)| reading.position).collect()
+    }
+
+    fn reading(position: u64, device: u8, timestamp: i64, fingerprint: u64) -> Reading {
+        Reading {
+            position,
+            timestamp,
+            device: DeviceId::new(format!("monitor-{device}")),
+            patient: None,
+            measures: Default::default(),
+            fingerprint,
+            facts: None,
+            late: false,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn what_is_a_copy_depends_on_neither_epochs_nor_workers(
+            records in proptest::collection::vec((0u8..3, 0i64..60, 0u64..3), 0..150),
+            horizon in proptest::option::weighted(0.9, 0i64..40),
+            plan in Plan::any(),
+        ) {
+            let readings: Vec<Reading> =
+                (0..).zip(&records).map(|(at, (device, time, payload))| reading(at, *device, *time, *payload)).collect();
+            let want = match horizon {
+                Some(horizon) => reference(&readings, horizon),
+                None => (0..readings.len() as u64).collect(),
+            };
+            let seen = replay(plan, readings, move |readings, _, seen| {
+                let (unique, copies) = deduplicate(readings, horizon);
+                let (position, count) = (seen.clone(), seen);
+                unique.inspect(move |reading| position.borrow_mut().push(Ok(reading.position)));
+                copies.inspect(move |copies| count.borrow_mut().push(Err(*copies)));
+            });
+            let mut unique: Vec<u64> = seen.iter().filter_map(|s| s.ok()).collect();
+            unique.sort_unstable();
+            prop_assert_eq!(unique.len() as u64 + seen.iter().filter_map(|s| s.err()).sum::<u64>(), records.len() as u64);
+            prop_assert_eq!(unique, want);
+        }
     }
 }

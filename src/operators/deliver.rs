@@ -153,3 +153,115 @@ pub fn count_dropped<'scope>(counts: Rows<'scope, u64>, tally: fn(u64) -> Tally)
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::fs;
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::super::replay::{Plan, replay};
+    use super::super::{Committer, commit};
+    use super::*;
+    use crate::commit::{Belongings, Manifest, OutputFolder};
+    use crate::record::{DeviceId, Reading, Scored};
+    use crate::sink::{Readings, TableColumns};
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn row(position: u64, (device, day, measure): (u8, i64, f64)) -> Scored {
+        let reading = Reading {
+            position,
+            timestamp: day * DAY + position as i64,
+            device: DeviceId::new(format!("monitor-{device}")),
+            patient: Some("p".into()),
+            measures: [measure].as_slice().into(),
+            fingerprint: 0,
+            facts: None,
+            late: false,
+        };
+        Scored {
+            reading,
+            score: None,
+            attribution: None,
+        }
+    }
+
+    /// Writes and commits the rows; the visible files and the manifest.
+    fn write(plan: Plan, rows: Vec<Scored>, shards: u32) -> (BTreeMap<String, Vec<u8>>, Manifest) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let (output, state) = (root.path().join("out"), root.path().join("state"));
+        let (to, kept) = (output.clone(), state.clone());
+        replay::<_, (), _>(plan, rows, move |rows, _, _| {
+            let committer = (rows.scope().index() == 0).then(|| {
+                let folder = OutputFolder::open(&to, &kept).expect("a fresh folder");
+                let belongs_to = Belongings {
+                    program: "wardflow".into(),
+                    dataflow: "sensor_collection".into(),
+                    settings: "{}".into(),
+                    input: None,
+                    devices: None,
+                };
+                let manifest = folder.take_up(belongs_to).expect("a fresh folder");
+                Rc::new(RefCell::new(Committer::new(folder, manifest)))
+            });
+            let columns = TableColumns {
+                measures: vec!["pulse".into()],
+                further: Vec::new(),
+                scored: false,
+            };
+            let compression = settings::Compression::Zstd;
+            let delivery = Delivery {
+                output: to.clone(),
+                shards,
+                compression,
+            };
+            let staged = deliver(rows, Readings::new(columns), delivery, |_, tally| tally.readings += 1);
+            commit(staged, committer);
+        });
+        let mut files = BTreeMap::new();
+        collect(&output, &output, &mut files);
+        let manifest = Manifest::read(&state).expect("readable").expect("there is one");
+        (files, manifest)
+    }
+
+    fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                collect(root, &path, files);
+            } else {
+                let name = path.strip_prefix(root).expect("below it").display().to_string();
+                files.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        #[test]
+        fn files_are_the_same_to_the_byte_for_any_workers(
+            records in proptest::collection::vec((0u8..5, 0i64..2, -9.0..9.0f64), 1..80),
+            shards in 1u32..4, commit in 1u32..5, epochs in proptest::collection::vec(5usize..20, 1..4),
+            plans in proptest::collection::vec(Plan::any(), 3),
+        ) {
+            let rows: Vec<Scored> = (0..).zip(&records).map(|(at, record)| row(at, *record)).collect();
+            let (files, manifest) = write(Plan { epochs: epochs.clone(), commit, ..Plan::one(1) }, rows.clone(), shards);
+            prop_assert_eq!(manifest.tally.readings, rows.len() as u64);
+            prop_assert_eq!(manifest.tally.output_bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+            prop_assert!(files.keys().all(|name| name.starts_with("readings/date=1970-01-0") && name.ends_with(".parquet")));
+            for plan in plans {
+                let plan = Plan { epochs: epochs.clone(), commit, ..plan };
+                let shown = format!("{plan:?}");
+                let (again, same) = write(plan, rows.clone(), shards);
+                prop_assert_eq!(again.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>(), "{}", shown);
+                prop_assert!(again == files, "bytes differ with {}", shown);
+                prop_assert_eq!(&same, &manifest, "{}", shown);
+            }
+        }
+    }
+}

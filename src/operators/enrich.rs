@@ -90,7 +90,7 @@ mod tests {
             let mut readings = InputHandle::<Time, CapacityContainerBuilder<Vec<Reading>>>::new();
             let mut devices = InputHandle::<Time, CapacityContainerBuilder<Vec<_>>>::new();
             let seen = Rc::new(RefCell::new(Vec::new()));
-            let (probe, _) = worker.dataflow::<Time, _, _>(|scope| {
+            let probe = worker.dataflow::<Time, _, _>(|scope| {
                 let table = arrange_devices(devices.to_stream(scope));
                 let into = Rc::clone(&seen);
                 enrich(readings.to_stream(scope), table)
@@ -99,6 +99,7 @@ mod tests {
                         into.borrow_mut().push((reading.position, manufacturer));
                     })
                     .probe()
+                    .0
             });
             for epoch in 0..6 {
                 readings.send(reading(epoch));

@@ -17,6 +17,8 @@ mod list_unknown;
 mod lookup;
 mod mark_late;
 mod parse;
+#[cfg(test)]
+mod replay;
 mod score;
 mod score_windows;
 mod select;

@@ -121,3 +121,131 @@ fn judged(reading: Reading, verdict: Option<forest::Scored>) -> Scored {
         attribution,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use timely::dataflow::operators::Inspect;
+
+    use super::super::replay::{Plan, replay};
+    use super::*;
+    use crate::forest::Scoring;
+    use crate::record::Device;
+
+    const THRESHOLD: f64 = 1.1;
+
+    fn parameters(shingle: usize) -> Parameters {
+        Parameters {
+            trees: 8,
+            sample_size: 12,
+            time_decay: 40,
+            shingle,
+            measures: 2,
+            scoring: Scoring::Kinesis,
+            seed: 42,
+        }
+    }
+
+    fn manufacturer() -> Grouping {
+        Grouping::new(&["manufacturer".to_owned()], &[]).expect("a known column")
+    }
+
+    fn reading(position: u64, (device, manufacturer, measures): &(u8, u8, [f64; 2])) -> Reading {
+        let facts = Device {
+            manufacturer: (*manufacturer > 0).then(|| format!("maker-{manufacturer}").into()),
+            ..Device::default()
+        };
+        Reading {
+            position,
+            timestamp: 0,
+            device: DeviceId::new(format!("monitor-{device}")),
+            patient: None,
+            measures: measures.as_slice().into(),
+            fingerprint: 0,
+            facts: Some(Arc::new(facts)),
+            late: false,
+        }
+    }
+
+    /// (position, score as bits, attribution as bits).
+    type Verdict = (u64, Option<u64>, Option<Vec<(u64, u64)>>);
+
+    fn verdict(position: u64, score: Option<f64>, attribution: Option<Vec<(f64, f64)>>) -> Verdict {
+        let bits = |parts: Vec<(f64, f64)>| {
+            parts
+                .into_iter()
+                .map(|(high, low)| (high.to_bits(), low.to_bits()))
+                .collect()
+        };
+        (position, score.map(f64::to_bits), attribution.map(bits))
+    }
+
+    /// A key's forest, and what is known of the key and of its devices, by a reading of each.
+    type OfKeyAlone = (Key, Forest, KeyMemory, Vec<(Reading, DeviceMemory)>);
+
+    /// One reading after the other, each to the forest of its key.
+    fn reference(readings: &[Reading], parameters: &Parameters) -> Vec<Verdict> {
+        let mut forests: Vec<OfKeyAlone> = Vec::new();
+        let mut verdicts = Vec::new();
+        for reading in readings {
+            let key = manufacturer().key(reading);
+            if !forests.iter().any(|(of, ..)| *of == key) {
+                let forest = Forest::new(parameters, &key_bytes(&key));
+                forests.push((key.clone(), forest, KeyMemory::new(parameters.measures), Vec::new()));
+            }
+            let (_, forest, memory, devices) = forests.iter_mut().find(|(of, ..)| *of == key).expect("just made");
+            if reading.measures.iter().all(|measure| measure.is_nan()) {
+                verdicts.push(verdict(reading.position, None, None));
+                continue;
+            }
+            if !devices.iter().any(|(of, _)| of.device == reading.device) {
+                devices.push((
+                    reading.clone(),
+                    DeviceMemory::new(parameters.measures, parameters.shingle),
+                ));
+            }
+            let (_, device) = devices
+                .iter_mut()
+                .find(|(of, _)| of.device == reading.device)
+                .expect("just made");
+            let mut scored = Vec::new();
+            if let Some(point) = device.point(&reading.measures, memory) {
+                forest.score_batch(point, THRESHOLD, &mut scored);
+            }
+            let scored = scored.pop();
+            let parts = scored.as_ref().and_then(|s| s.attribution.as_ref());
+            let parts = parts.map(|a| a.parts.iter().map(|part| (part.high, part.low)).collect());
+            verdicts.push(verdict(reading.position, scored.and_then(|s| s.score), parts));
+        }
+        verdicts
+    }
+
+    fn measure() -> impl Strategy<Value = f64> {
+        prop_oneof![8 => -5.0..5.0f64, 1 => Just(f64::NAN), 1 => Just(500.0)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_bit_of_a_score_is_the_same_for_any_workers_and_epochs(
+            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..150),
+            shingle in 1usize..4,
+            plan in Plan::any(),
+        ) {
+            let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
+            let parameters = parameters(shingle);
+            let want = reference(&readings, &parameters);
+            let mut got = replay(plan, readings, move |readings, _, seen| {
+                score(readings, manufacturer(), parameters.clone(), THRESHOLD).inspect(move |s: &Scored| {
+                    let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
+                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts));
+                });
+            });
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+        }
+    }
+}

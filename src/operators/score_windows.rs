@@ -71,3 +71,130 @@ impl OfGrouping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use timely::dataflow::operators::Inspect;
+
+    use super::super::replay::{Plan, replay};
+    use super::*;
+    use crate::forest::Scoring;
+    use crate::record::{Key, Statistics};
+
+    const NAMES: [&str; 2] = ["manufacturer", "device_id"];
+
+    fn parameters() -> Parameters {
+        Parameters {
+            trees: 8,
+            sample_size: 10,
+            time_decay: 100,
+            shingle: 1,
+            measures: 2,
+            scoring: Scoring::Kinesis,
+            seed: 42,
+        }
+    }
+
+    fn statistics(mean: f64) -> Statistics {
+        let mut statistics = Statistics::default();
+        statistics.add(mean); // nothing, where it is NaN
+        statistics
+    }
+
+    /// (grouping, completed at, start, key), revision: what a window is told by.
+    type Name = ((usize, u64, i64, Key), u32);
+
+    fn name(row: &WindowRow) -> Name {
+        (
+            (row.grouping, row.completed_at, row.start, row.key.clone()),
+            row.revision,
+        )
+    }
+
+    /// All windows of a grouping in order, each given to the forest alone.
+    fn reference(rows: &[WindowRow]) -> Vec<(Name, Option<u64>)> {
+        let mut rows = rows.to_vec();
+        rows.sort_by_key(name);
+        let groupings = NAMES.iter().enumerate().flat_map(|(grouping, by)| {
+            let mut forest = Forest::new(&parameters(), format!("windows by {by}").as_bytes());
+            let mut memory = KeyMemory::new(2);
+            let mut verdicts = Vec::new();
+            for row in rows.iter().filter(|row| row.grouping == grouping) {
+                let means: Vec<f64> = row.measures.iter().map(|m| m.mean().unwrap_or(f64::NAN)).collect();
+                let mut scored = Vec::new();
+                if row.revision == 0 && !means.iter().all(|mean| mean.is_nan()) {
+                    let mut alone = DeviceMemory::new(2, 1);
+                    let point = alone.point(&means, &mut memory).expect("a shingle of one");
+                    forest.score_batch(point, f64::INFINITY, &mut scored);
+                }
+                verdicts.push((name(row), scored.pop().and_then(|s| s.score).map(f64::to_bits)));
+            }
+            verdicts
+        });
+        groupings.collect()
+    }
+
+    fn row() -> impl Strategy<Value = WindowRow> {
+        let mean = || prop_oneof![6 => -5.0..5.0f64, 1 => Just(f64::NAN), 1 => Just(300.0)];
+        (
+            0usize..2,
+            0i64..20,
+            proptest::option::of("[a-c]"),
+            [mean(), mean()],
+            0u32..3,
+        )
+            .prop_map(|(grouping, start, key, means, revision)| WindowRow {
+                start,
+                end: start + 1,
+                grouping,
+                key: key.map(Into::into),
+                records: 1,
+                anomalies: 0,
+                measures: means.map(statistics).into(),
+                score_max: None,
+                score_mean: None,
+                window_score: None,
+                revision: revision.saturating_sub(1),
+                completed_at: 0,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn windows_meet_their_groupings_forest_in_the_order_of_completion_start_and_key(
+            rows in proptest::collection::vec(row(), 0..150), at_once in 1usize..6, plan in Plan::any(),
+        ) {
+            // Readings complete windows, several at once but each window once; an epoch holds all that a reading completes.
+            let mut rows: Vec<WindowRow> =
+                rows.into_iter().enumerate().map(|(i, row)| WindowRow { completed_at: (i / at_once) as u64, ..row }).collect();
+            let mut known = std::collections::BTreeSet::new();
+            rows.retain(|row| known.insert(name(row)));
+            let want = reference(&rows);
+            let together: Vec<usize> = rows.chunk_by(|a, b| a.completed_at == b.completed_at).map(<[_]>::len).collect();
+            let plan = Plan { epochs: whole(&together, &plan.epochs), ..plan };
+            let mut got = replay(plan, rows, |rows, _, seen| {
+                score_windows(rows, NAMES.map(String::from).into(), parameters())
+                    .inspect(move |row: &WindowRow| seen.borrow_mut().push((name(row), row.window_score.map(f64::to_bits))));
+            });
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+        }
+    }
+
+    /// Epochs of about the sizes asked for that break no group apart.
+    fn whole(groups: &[usize], asked: &[usize]) -> Vec<usize> {
+        let (mut epochs, mut asked) = (vec![0], asked.iter().cycle());
+        let mut most = *asked.next().expect("a size");
+        for group in groups {
+            if epochs.last().is_some_and(|rows| rows + group > most) {
+                epochs.push(0);
+                most = *asked.next().expect("a cycle has no end");
+            }
+            *epochs.last_mut().expect("never empty") += group;
+        }
+        epochs
+    }
+}

@@ -35,3 +35,64 @@ pub fn select<'scope>(
         });
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use timely::dataflow::operators::Inspect;
+
+    use super::super::replay::{Plan, replay};
+    use super::*;
+    use crate::record::{DeviceId, Identity, Reading};
+
+    fn parsed(position: u64, device: u8, patient: Option<u8>) -> Parsed {
+        let reading = Reading {
+            position,
+            timestamp: 0,
+            device: DeviceId::new(format!("d{device}")),
+            patient: patient.map(|patient| format!("p{patient}").into()),
+            measures: Default::default(),
+            fingerprint: 0,
+            facts: None,
+            late: false,
+        };
+        Parsed {
+            reading,
+            identity: Identity::default(),
+        }
+    }
+
+    fn ids(kind: char, numbers: &[u8]) -> HashSet<CompactString> {
+        numbers.iter().map(|n| format!("{kind}{n}").into()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn exactly_the_named_are_kept_and_the_others_counted(
+            records in proptest::collection::vec((0u8..4, proptest::option::of(0u8..4)), 0..100),
+            patients in proptest::collection::vec(0u8..5, 0..3),
+            devices in proptest::collection::vec(0u8..5, 0..3),
+            plan in Plan::any(),
+        ) {
+            let wanted = |(device, patient): &(u8, Option<u8>)| {
+                (devices.is_empty() || devices.contains(device))
+                    && (patients.is_empty() || patient.is_some_and(|patient| patients.contains(&patient)))
+            };
+            let want: Vec<u64> = (0..).zip(&records).filter(|(_, record)| wanted(record)).map(|(at, _)| at).collect();
+            let rows = (0..).zip(&records).map(|(at, (device, patient))| parsed(at, *device, *patient)).collect();
+            let (patients, devices) = (ids('p', &patients), ids('d', &devices));
+            let seen = replay(plan, rows, move |parsed, _, seen| {
+                let (selected, others) = select(parsed, patients.clone(), devices.clone());
+                let (position, count) = (seen.clone(), seen);
+                selected.inspect(move |parsed| position.borrow_mut().push(Ok(parsed.reading.position)));
+                others.inspect(move |others| count.borrow_mut().push(Err(*others)));
+            });
+            let mut selected: Vec<u64> = seen.iter().filter_map(|s| s.ok()).collect();
+            selected.sort_unstable();
+            prop_assert_eq!(selected.len() as u64 + seen.iter().filter_map(|s| s.err()).sum::<u64>(), records.len() as u64);
+            prop_assert_eq!(selected, want);
+        }
+    }
+}

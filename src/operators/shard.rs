@@ -58,7 +58,7 @@ mod tests {
     fn the_shards_of_keys_never_change() {
         assert_eq!(
             [b"MON-001".as_slice(), b"", b"\x00"].map(|key| shard_of(xxh3_64(key))),
-            [0, 0, 0]
+            [607, 194, 219]
         );
     }
 }

@@ -232,7 +232,8 @@ impl Relevant {
 ///
 /// A time more than `max_jump` ahead of it waits until a second device confirms it, by coming as far (then the lower
 /// of the two counts) or by everyone coming within reach. While only one device has ever been seen, its
-/// own next reading confirms: there is nobody else to ask. The first reading of all is such a jump.
+/// own next reading confirms: there is nobody else to ask. The first reading of all is such a jump. Of several that wait,
+/// the farthest is remembered.
 struct EventClock {
     max_jump: i64,
     high: Option<EventTime>,

@@ -50,7 +50,8 @@ impl Zone {
                     (None, Some(annotation)) => annotation.to_time_zone().ok()?,
                     (None, None) => self.zone.clone(),
                 };
-                Some(zone.to_timestamp(at).ok()?.as_microsecond())
+                // Cut to the microsecond before it, as numbers are: jiff would cut towards 1970.
+                i64::try_from(zone.to_timestamp(at).ok()?.as_nanosecond().div_euclid(1_000)).ok()
             }
             Err(_) => self.of_float(
                 text.parse()

@@ -50,7 +50,9 @@ impl Statistics {
         if self.count == 1 {
             (self.min, self.max) = (value, value);
         } else {
-            (self.min, self.max) = (self.min.min(value), self.max.max(value));
+            // Not f64::min and f64::max: which of two zeros with different signs they give is the processor's choice.
+            self.min = if value < self.min { value } else { self.min };
+            self.max = if value > self.max { value } else { self.max };
         }
         let delta = value - self.mean;
         self.mean += delta / self.count as f64;

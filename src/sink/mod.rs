@@ -8,6 +8,8 @@ mod columns;
 mod quarantine;
 mod readings;
 mod table;
+#[cfg(test)]
+mod tests;
 mod windows;
 mod writer;
 

@@ -176,8 +176,10 @@ impl<T: Table> CommitWriter<T> {
         for (day, mut date) in self.dates {
             date.flush(&*self.table, &self.target, day)?;
             let path = self.target.path::<T>(day);
-            if let Some(writer) = date.file {
-                let file = writer.into_inner().map_err(SinkError::parquet(&path))?;
+            if let Some(mut writer) = date.file {
+                // Not `into_inner`, whose error no longer tells a full disk from a mistake.
+                writer.finish().map_err(SinkError::parquet(&path))?;
+                let file = writer.inner_mut();
                 let bytes = file.metadata().map_err(SinkError::io(&path))?.len();
                 if single {
                     file.sync_all().map_err(SinkError::io(&path))?;

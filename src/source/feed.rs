@@ -119,3 +119,97 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::{Cut, Inputs};
+
+    fn cut(workers: usize) -> Cut {
+        Cut {
+            epoch_records: 5,
+            commit_records: 12,
+            commit_bytes: u64::MAX,
+            max_record_bytes: 100,
+            workers,
+            mine: 0..workers,
+        }
+    }
+
+    /// Everything that one worker is given: times, and positions of the records.
+    fn drain(handle: &FeedHandle) -> Vec<(Time, Vec<u64>, bool)> {
+        handle.wake_this_thread();
+        let mut got = Vec::new();
+        loop {
+            match handle.next() {
+                Feed::Epoch(time, chunk) => {
+                    got.push((time, chunk.records().map(|r| r.position).collect(), chunk.ends_input));
+                }
+                Feed::Wait => thread::park(),
+                Feed::End => return got,
+            }
+        }
+    }
+
+    #[test]
+    fn every_worker_is_given_its_part_of_every_epoch_in_order() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("input.jsonl");
+        fs::write(&path, "{}\n".repeat(103)).expect("a file");
+        let inputs = Inputs::find(&[path.display().to_string()]).expect("a file");
+        let handles = start(Reader::new(&inputs, cut(3)), 3, |error| panic!("{error:?}"));
+        let workers: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = handles.iter().map(|handle| scope.spawn(|| drain(handle))).collect();
+            threads.into_iter().map(|t| t.join().expect("a worker")).collect()
+        });
+        let times = |worker: &[(Time, Vec<u64>, bool)]| worker.iter().map(|(time, ..)| *time).collect::<Vec<_>>();
+        assert!(times(&workers[0]).is_sorted_by(|a, b| a < b));
+        assert!(workers.iter().all(|worker| times(worker) == times(&workers[0])));
+        let epochs = 0..workers[0].len();
+        let positions: Vec<u64> = epochs
+            .flat_map(|epoch| workers.iter().flat_map(move |worker| worker[epoch].1.clone()))
+            .collect();
+        assert_eq!(positions, (0..103).collect::<Vec<_>>());
+        assert!(
+            workers
+                .iter()
+                .all(|worker| worker.last().is_some_and(|(.., ends)| *ends))
+        );
+        assert!(handles.iter().all(|handle| handle.records() == 103));
+    }
+
+    #[test]
+    fn a_failed_read_is_told_with_the_file_and_behind_it_nothing_comes() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let paths = ["a", "b"].map(|name| folder.path().join(format!("{name}.jsonl")));
+        paths
+            .iter()
+            .for_each(|path| fs::write(path, "{}\n{}\n").expect("a file"));
+        let inputs = Inputs::find(&paths.clone().map(|p| p.display().to_string())).expect("files");
+        fs::remove_file(&paths[1]).expect("removed");
+        let (tell, told) = bounded(1);
+        let fail = move |error: ReadError| tell.send(error.file).expect("the test waits");
+        let handles = start(
+            Reader::new(
+                &inputs,
+                Cut {
+                    epoch_records: 1,
+                    ..cut(1)
+                },
+            ),
+            1,
+            fail,
+        );
+        assert_eq!(told.recv().expect("told"), paths[1].display().to_string());
+        for position in 0..2 {
+            let Feed::Epoch(_, chunk) = handles[0].next() else {
+                panic!("the first file has two records")
+            };
+            assert!(chunk.records().map(|r| r.position).eq([position]));
+            assert!(!chunk.ends_input, "an end that nobody has seen is not told");
+        }
+        assert!(!matches!(handles[0].next(), Feed::Epoch(..)));
+    }
+}

@@ -34,12 +34,14 @@ pub struct Epoch {
     pub chunks: Vec<Chunk>,
 }
 
+/// An open file, its index, and the number of its last line.
+type Open = (BufReader<Box<dyn Read + Send>>, u32, u64);
+
 /// Reads epoch after epoch.
 pub struct Reader {
     cut: Cut,
     files: Arc<[InputFile]>,
-    /// The open file, its index, and the number of its last line.
-    open: Option<(BufReader<Box<dyn Read + Send>>, u32, u64)>,
+    open: Option<Open>,
     next_file: u32,
     position: u64,
     commit: u32,
@@ -137,11 +139,8 @@ impl Reader {
                     file: file.shown(),
                     error,
                 };
-                let mut reader = BufReader::with_capacity(BUFFER, file.open().map_err(failed)?);
-                if reader.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
-                    reader.consume(BYTE_ORDER_MARK.len());
-                }
-                self.open = Some((reader, self.next_file, 0));
+                let bytes = file.open().and_then(without_mark).map_err(failed)?;
+                self.open = Some((BufReader::with_capacity(BUFFER, bytes), self.next_file, 0));
                 self.next_file += 1;
             }
             let Some((reader, file, number)) = self.open.as_mut() else {
@@ -178,6 +177,19 @@ impl Reader {
             return Ok(Some(line.length));
         }
     }
+}
+
+/// The bytes behind a byte order mark, if there is one; a pipe may give it piece by piece.
+fn without_mark(mut bytes: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let mut start = Vec::with_capacity(BYTE_ORDER_MARK.len());
+    bytes
+        .by_ref()
+        .take(BYTE_ORDER_MARK.len() as u64)
+        .read_to_end(&mut start)?;
+    if start == BYTE_ORDER_MARK {
+        return Ok(Box::new(bytes));
+    }
+    Ok(Box::new(io::Cursor::new(start).chain(bytes)))
 }
 
 /// Reads up to the next line feed or the end of the file; keeps at most `limit` bytes of the line.

@@ -1,0 +1,159 @@
+//! For tests: runs operators over rows that are cut into epochs and dealt out to workers in any way.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
+
+use super::{EndOfInput, Rows};
+use crate::source::{Time, commit_of, time_of};
+
+/// How rows, which are in the order of the source, come to the workers.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) workers: usize,
+    /// Rows of the epochs, over and over.
+    pub(super) epochs: Vec<usize>,
+    /// Epochs of a commit.
+    pub(super) commit: u32,
+    /// The worker that reads a row, over and over.
+    pub(super) owners: Vec<usize>,
+    /// Rows of an epoch that a worker is given at once.
+    pub(super) batch: usize,
+    /// How often a worker works between two epochs, over and over.
+    pub(super) steps: Vec<usize>,
+}
+
+impl Plan {
+    /// One worker, epochs of one size.
+    pub(super) fn one(epoch: usize) -> Plan {
+        Plan {
+            workers: 1,
+            epochs: vec![epoch],
+            commit: u32::MAX,
+            owners: vec![0],
+            batch: usize::MAX,
+            steps: vec![1],
+        }
+    }
+
+    /// One to three workers.
+    pub(super) fn any() -> impl Strategy<Value = Plan> {
+        let few = |most: usize| proptest::collection::vec(0..most, 1..9);
+        (1usize..4, few(40), 1u32..5, few(3), 1usize..30, few(4)).prop_map(
+            |(workers, mut epochs, commit, owners, batch, steps)| {
+                epochs.push(1); // they must end
+                Plan {
+                    workers,
+                    epochs,
+                    commit,
+                    owners: owners.into_iter().map(|owner| owner % workers).collect(),
+                    batch,
+                    steps,
+                }
+            },
+        )
+    }
+
+    /// For each row its epoch's time and its worker; and the last time.
+    fn deal(&self, rows: usize) -> (Vec<(Time, usize)>, Time) {
+        let mut dealt = Vec::with_capacity(rows);
+        let (mut epoch, mut sizes) = (0, self.epochs.iter().cycle());
+        let mut left = *sizes.next().expect("a size");
+        for row in 0..rows {
+            while left == 0 {
+                left = *sizes.next().expect("a cycle has no end");
+                epoch += 1;
+            }
+            left -= 1;
+            dealt.push((self.time(epoch), self.owners[row % self.owners.len()]));
+        }
+        (dealt, self.time(epoch))
+    }
+
+    fn time(&self, epoch: u32) -> Time {
+        time_of(epoch / self.commit, epoch % self.commit)
+    }
+}
+
+/// Where the operators leave what they have seen on a worker.
+pub(super) type Seen<R> = Rc<RefCell<Vec<R>>>;
+
+/// Feeds `rows` to what `build` makes on each worker, and gives what all of them have seen, in no order.
+///
+/// `build` takes the rows, the end of the input and the place for what is seen.
+pub(super) fn replay<D, R, B>(plan: Plan, rows: Vec<D>, build: B) -> Vec<R>
+where
+    D: Clone + Send + Sync + 'static,
+    R: Send + 'static,
+    B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, EndOfInput>, Seen<R>) + Send + Sync + 'static,
+{
+    let (dealt, last) = plan.deal(rows.len());
+    let mut epochs: BTreeMap<Time, Vec<(usize, D)>> = BTreeMap::new();
+    for ((time, owner), row) in dealt.into_iter().zip(rows) {
+        epochs.entry(time).or_default().push((owner, row));
+    }
+    let epochs = Arc::new(epochs);
+    let guards = timely::execute(timely::Config::process(plan.workers), move |worker| {
+        let seen = Seen::<R>::default();
+        let mut rows = InputHandle::<Time, CapacityContainerBuilder<Vec<D>>>::new();
+        let mut ends = InputHandle::<Time, CapacityContainerBuilder<Vec<EndOfInput>>>::new();
+        worker.dataflow::<Time, _, _>(|scope| {
+            build(rows.to_stream(scope), ends.to_stream(scope), Rc::clone(&seen));
+        });
+        for ((time, dealt), steps) in epochs.iter().zip(plan.steps.iter().cycle()) {
+            rows.advance_to(*time);
+            ends.advance_to(*time);
+            for (i, (_, row)) in dealt.iter().filter(|(owner, _)| *owner == worker.index()).enumerate() {
+                rows.send(row.clone());
+                if i % plan.batch == plan.batch - 1 {
+                    rows.flush();
+                }
+            }
+            if *time == last && worker.index() == plan.workers - 1 {
+                ends.send(EndOfInput);
+            }
+            rows.flush();
+            (0..*steps).for_each(|_| _ = worker.step());
+        }
+        rows.close();
+        ends.close();
+        while worker.has_dataflows() {
+            worker.step_or_park(None);
+        }
+        seen.take()
+    });
+    let guards = guards.expect("threads of this process");
+    guards
+        .join()
+        .into_iter()
+        .flat_map(|seen| seen.expect("a worker"))
+        .collect()
+}
+
+#[test]
+fn plans_deal_every_row_in_order() {
+    let plan = Plan {
+        workers: 2,
+        epochs: vec![2, 0, 1],
+        commit: 2,
+        owners: vec![0, 1],
+        batch: usize::MAX,
+        steps: vec![0],
+    };
+    let (dealt, last) = plan.deal(4);
+    assert_eq!(
+        dealt,
+        [
+            (time_of(0, 0), 0),
+            (time_of(0, 0), 1),
+            (time_of(1, 0), 0),
+            (time_of(1, 1), 1)
+        ]
+    );
+    assert_eq!(commit_of(last), 1);
+}
