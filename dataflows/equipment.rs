@@ -124,6 +124,10 @@ impl Equipment {
         self.committer.take()
     }
 
+    pub(super) fn has_device_collection(&self) -> bool {
+        !self.shared.settings.devices.path.is_empty()
+    }
+
     pub(super) fn unknown_devices(&mut self) -> Option<UnknownDevices> {
         self.unknown_devices.take()
     }
@@ -214,7 +218,7 @@ impl Equipment {
 
     /// What a reading adds to the tally. Without a device collection no device is unknown.
     pub(super) fn reading_counts(&self) -> impl Fn(&Scored, &mut Tally) + 'static {
-        let collection = !self.shared.settings.devices.path.is_empty();
+        let collection = self.has_device_collection();
         move |row, tally| {
             tally.readings += 1;
             tally.late += u64::from(row.reading.late);

@@ -11,7 +11,9 @@ use timely::dataflow::operators::{Concat, Probe};
 
 use super::sensor_collection::collect;
 use super::{Equipment, Sources};
-use crate::operators::{arrange_devices, commit, deliver, enrich, list_unknown, unscored};
+use crate::commit::Staged;
+use crate::operators::{DeviceUpdate, Rows, arrange_devices, commit, deliver, enrich, list_unknown, unscored};
+use crate::record::Reading;
 use crate::sink::Readings;
 use crate::source::Time;
 
@@ -19,13 +21,11 @@ use crate::source::Time;
 pub fn ingest_transform_load(sources: Sources<'_>, mut equipment: Equipment) -> ProbeHandle<Time> {
     let flow = ProbeHandle::new();
     let (readings, staged) = collect(sources.records, &mut equipment);
-    let devices = arrange_devices(sources.devices);
-    let readings = enrich(readings, devices);
-    let (readings, listed) = list_unknown(readings, equipment.unknown_devices());
+    let (readings, staged) = join(readings, staged, sources.devices, &mut equipment);
 
     let readings = unscored(readings).probe_with(&flow);
     let counts = equipment.reading_counts();
-    let staged = staged.concat(listed).concat(deliver(
+    let staged = staged.concat(deliver(
         readings,
         Readings::new(equipment.columns()),
         equipment.delivery(),
@@ -34,4 +34,19 @@ pub fn ingest_transform_load(sources: Sources<'_>, mut equipment: Equipment) -> 
 
     commit(staged, equipment.committer());
     flow
+}
+
+/// Readings with the facts of their devices. Where there is a device collection, devices that it does not know are listed.
+pub(super) fn join<'scope>(
+    readings: Rows<'scope, Reading>,
+    staged: Rows<'scope, Staged>,
+    devices: Rows<'scope, DeviceUpdate>,
+    equipment: &mut Equipment,
+) -> (Rows<'scope, Reading>, Rows<'scope, Staged>) {
+    let readings = enrich(readings, arrange_devices(devices));
+    if !equipment.has_device_collection() {
+        return (readings, staged);
+    }
+    let (readings, listed) = list_unknown(readings, equipment.unknown_devices());
+    (readings, staged.concat(listed))
 }

@@ -9,11 +9,11 @@
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Concat, Probe};
 
+use super::ingest_transform_load::join;
 use super::sensor_collection::collect;
 use super::{Equipment, Sources};
 use crate::operators::{
-    anomalies, arrange_devices, commit, deliver, enrich, list_unknown, mark_late, score, score_windows, tumbling,
-    unscored, watermark, watermark_per_device,
+    anomalies, commit, deliver, mark_late, score, score_windows, tumbling, unscored, watermark, watermark_per_device,
 };
 use crate::settings::WatermarkScope;
 use crate::sink::{Anomalies, Readings, Windows};
@@ -23,9 +23,7 @@ use crate::source::Time;
 pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> ProbeHandle<Time> {
     let flow = ProbeHandle::new();
     let (readings, staged) = collect(sources.records, &mut equipment);
-    let devices = arrange_devices(sources.devices);
-    let readings = enrich(readings, devices);
-    let (readings, listed) = list_unknown(readings, equipment.unknown_devices());
+    let (readings, staged) = join(readings, staged, sources.devices, &mut equipment);
 
     let rules = equipment.watermark_rules();
     let (readings, steps) = match equipment.shared.settings.windows.watermark {
@@ -67,7 +65,6 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     let (columns, delivery) = (equipment.columns(), equipment.delivery());
     let counts = equipment.reading_counts();
     let staged = staged
-        .concat(listed)
         .concat(deliver(
             scored,
             Readings::new(columns.clone()),

@@ -28,8 +28,9 @@ pub fn collect_identities<'scope>(sightings: Rows<'scope, Sighting>, vault: Opti
         move |(input, frontier), _output| {
             input.for_each_stamp(|stamp, batches| {
                 let Some(time) = stamp.least().copied() else { return };
-                let (_, sightings) =
-                    held.entry(commit_of(time)).or_insert_with(|| (stamp.delayed(&time, 0), Vec::new()));
+                let (_, sightings) = held
+                    .entry(commit_of(time))
+                    .or_insert_with(|| (stamp.delayed(&time, 0), Vec::new()));
                 batches.for_each(|batch| sightings.append(batch));
             });
             while let Some(first) = held.first_entry() {
@@ -60,7 +61,11 @@ struct Registrar {
 
 impl Registrar {
     fn new(vault: Vault) -> Registrar {
-        Registrar { vault, known: HashMap::new(), refreshed: Instant::now() }
+        Registrar {
+            vault,
+            known: HashMap::new(),
+            refreshed: Instant::now(),
+        }
     }
 
     fn take(&mut self, sightings: Vec<Sighting>) -> Result<(), VaultError> {
@@ -74,11 +79,20 @@ impl Registrar {
                 SightedIdentity::Known(tag) => Some(*tag),
                 SightedIdentity::Absent => None,
             };
-            let Sighting { patient, first_seen, last_seen, .. } = sighting;
+            let Sighting {
+                patient,
+                first_seen,
+                last_seen,
+                ..
+            } = sighting;
             let seen = self.known.entry((patient, tag)).or_insert((first_seen, last_seen));
             *seen = (seen.0.min(first_seen), seen.1.max(last_seen));
         }
-        if self.refreshed.elapsed() < REFRESH { self.vault.apply(&new) } else { self.refresh(new) }
+        if self.refreshed.elapsed() < REFRESH {
+            self.vault.apply(&new)
+        } else {
+            self.refresh(new)
+        }
     }
 
     /// Writes new identities and all that has gathered of known ones.
@@ -86,7 +100,12 @@ impl Registrar {
         self.refreshed = Instant::now();
         due.extend(self.known.drain().map(|((patient, tag), (first_seen, last_seen))| {
             let identity = tag.map_or(SightedIdentity::Absent, SightedIdentity::Known);
-            Sighting { patient, first_seen, last_seen, identity }
+            Sighting {
+                patient,
+                first_seen,
+                last_seen,
+                identity,
+            }
         }));
         // Neighbours in the database are written together; what order they come in changes nothing in it.
         due.sort_unstable_by(|a, b| a.patient.cmp(&b.patient));

@@ -65,24 +65,24 @@ pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>
     let to_committer = Exchange::new(|_: &Staged| 0);
     let mut reports: BTreeMap<u32, Staged> = BTreeMap::new();
     staged.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_committer, "Commit", |_, _| {
-            move |(input, frontier), _output| {
-                input.for_each_stamp(|stamp, batches| {
-                    let Some(time) = stamp.least() else { return };
-                    let report = reports.entry(commit_of(*time)).or_default();
-                    for staged in batches.flat_map(|batch| batch.drain(..)) {
-                        report.files.extend(staged.files);
-                        report.tally.add(&staged.tally);
-                    }
-                });
-                while let Some(first) = reports.first_entry() {
-                    if frontier.less_equal(&end_of_commit(*first.key())) {
-                        break;
-                    }
-                    let (number, staged) = first.remove_entry();
-                    if let Some(committer) = &committer {
-                        committer.borrow_mut().commit(number, staged);
-                    }
+        move |(input, frontier), _output| {
+            input.for_each_stamp(|stamp, batches| {
+                let Some(time) = stamp.least() else { return };
+                let report = reports.entry(commit_of(*time)).or_default();
+                for staged in batches.flat_map(|batch| batch.drain(..)) {
+                    report.files.extend(staged.files);
+                    report.tally.add(&staged.tally);
+                }
+            });
+            while let Some(first) = reports.first_entry() {
+                if frontier.less_equal(&end_of_commit(*first.key())) {
+                    break;
+                }
+                let (number, staged) = first.remove_entry();
+                if let Some(committer) = &committer {
+                    committer.borrow_mut().commit(number, staged);
                 }
             }
-        });
+        }
+    });
 }

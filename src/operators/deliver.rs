@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::stash::Stash;
 use super::Rows;
+use super::stash::Stash;
 use crate::cluster::halt;
 use crate::commit::{Staged, Tally, staging};
 use crate::settings;

@@ -56,6 +56,9 @@ mod tests {
 
     #[test]
     fn the_shards_of_keys_never_change() {
-        assert_eq!([b"MON-001".as_slice(), b"", b"\x00"].map(|key| shard_of(xxh3_64(key))), [0, 0, 0]);
+        assert_eq!(
+            [b"MON-001".as_slice(), b"", b"\x00"].map(|key| shard_of(xxh3_64(key))),
+            [0, 0, 0]
+        );
     }
 }

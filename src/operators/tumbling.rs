@@ -57,7 +57,7 @@ pub fn tumbling<'scope>(
         None => route(&key_bytes(&entry.key)).wrapping_add(u64::from(entry.grouping)),
     });
     let (mut waiting, mut ahead) = (Stash::<Entry>::default(), Stash::<Step>::default());
-    let mut domains: HashMap<Option<DeviceId>, Domain> = HashMap::new();
+    let mut domains = Domains::default();
     let rows = entries.binary_frontier::<_, CapacityContainerBuilder<Vec<WindowRow>>, _, _, _, _>(
         steps,
         by_owner,
@@ -143,12 +143,7 @@ fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scop
 }
 
 /// Takes a step: of one device, or of everybody.
-fn complete(
-    domains: &mut HashMap<Option<DeviceId>, Domain>,
-    step: &Step,
-    rules: &WatermarkRules,
-    rows: &mut Vec<WindowRow>,
-) {
+fn complete(domains: &mut Domains, step: &Step, rules: &WatermarkRules, rows: &mut Vec<WindowRow>) {
     let before = rows.len();
     match &step.device {
         Some(_) => {
@@ -164,6 +159,8 @@ fn complete(
 type GroupKey = (u32, Key);
 /// Seeded at random, and always sorted before its order could show.
 type Grouped = HashMap<GroupKey, Window, foldhash::fast::RandomState>;
+
+type Domains = HashMap<Option<DeviceId>, Domain, foldhash::fast::RandomState>;
 
 /// The windows under one watermark, by index.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
@@ -25,7 +25,7 @@ fn table(text: &str) -> Vec<Vec<f64>> {
         .collect()
 }
 
-fn packed(folder: &PathBuf, name: &str) -> Vec<Vec<f64>> {
+fn packed(folder: &Path, name: &str) -> Vec<Vec<f64>> {
     let file = File::open(folder.join(name)).expect("the reference folder is whole");
     let mut text = String::new();
     GzDecoder::new(file)
@@ -34,7 +34,7 @@ fn packed(folder: &PathBuf, name: &str) -> Vec<Vec<f64>> {
     table(&text)
 }
 
-fn input(folder: &PathBuf, stream: &str, measures: usize) -> Vec<f32> {
+fn input(folder: &Path, stream: &str, measures: usize) -> Vec<f32> {
     let text =
         std::fs::read_to_string(folder.join(format!("{stream}.input.csv"))).expect("the reference folder is whole");
     table(&text)
