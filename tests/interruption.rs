@@ -186,3 +186,29 @@ fn a_terminated_replay_keeps_its_commits_and_goes_on() {
 fn interrupted_processes_keep_their_commits_and_go_on() {
     interrupted(&["--spawn", "-n", "2"], Signal::INT);
 }
+
+/// A run that goes through an input again stages every file again. What it had half written when it was killed must not come to be seen,
+/// not even by a start that fails.
+#[test]
+fn what_a_killed_repetition_has_half_written_takes_the_place_of_nothing() {
+    let (scene, _) = Scene::of(&Ward::on_a_bad_day(33, 900));
+    scene.replay("realtime_analytics", "out", &SETTINGS);
+    let before = files(&scene.path("out"));
+    let manifest = fs::read_to_string(scene.path("out.state/manifest.json")).expect("the manifest");
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+    let last = manifest["commits"].as_u64().expect("a count") - 1;
+    for file in manifest["last"].as_array().expect("files") {
+        let path = file["path"].as_str().expect("a path");
+        let staged = path.strip_suffix(".parquet").expect("a table's file");
+        let half = &before[path][..before[path].len() / 2];
+        scene.write(&format!("out/.staging/{last:08}/{staged}"), half);
+    }
+    let failing = [&SETTINGS[..], &["--set", "keys.kek=file:none"]].concat();
+    let run = scene.run(&scene.replay_arguments("realtime_analytics", "out", &failing));
+    assert_eq!(run.status, 1, "{}", run.stderr);
+    let mut after = files(&scene.path("out"));
+    after.retain(|name, _| !name.starts_with(".staging/"));
+    assert!(before == after, "a start that failed has changed what is visible");
+    scene.replay("realtime_analytics", "out", &SETTINGS);
+    assert_eq!(before, files(&scene.path("out")));
+}

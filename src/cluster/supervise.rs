@@ -76,24 +76,22 @@ impl Members {
         if self.culprit(asked).is_some() {
             return self.fail(asked);
         }
-        let any_interrupted = self.ends(asked).any(|(_, end)| end == End::Interrupted);
-        if any_interrupted {
-            say("interrupted; what is committed stays, the same command goes on from there");
-            return Ok(INTERRUPTED);
-        }
-        Ok(SUCCESS)
+        let all_well = self.ends(asked).all(|(_, end)| end == End::Well);
+        Ok(if all_well { SUCCESS } else { tell_interruption() })
     }
 
     fn fail(&mut self, asked: bool) -> Result<u8, ClusterError> {
         self.wait(SETTLE)?;
-        // With status 1 a process has told itself why it ends.
-        if let Some((member, end)) = self.culprit(asked).filter(|(_, end)| *end != End::Failed(1)) {
+        let culprit = self.culprit(asked).map(|(member, end)| {
             let (process, pid) = (member.process, member.child.id());
-            say(&format!("process {process} (pid {pid}) {end}; all processes end"));
-        }
+            // With status 1 a process has told itself why it ends.
+            if end != End::Failed(1) {
+                say(&format!("process {process} (pid {pid}) {end}; all processes end"));
+            }
+        });
         self.signal(Signal::TERM);
         self.wait(GRACE)?;
-        Ok(FAILURE)
+        Ok(culprit.map_or_else(tell_interruption, |()| FAILURE))
     }
 
     /// Looks until all have ended or the time is over.
@@ -127,8 +125,13 @@ impl Members {
 
     /// Who failed, the likeliest cause first.
     fn culprit(&self, asked: bool) -> Option<(&Member, End)> {
+        let interrupted = asked || self.ends(asked).any(|(_, end)| end == End::Interrupted);
         self.ends(asked)
-            .filter(|(_, end)| !matches!(end, End::Interrupted | End::Well))
+            .filter(|(_, end)| match end {
+                End::Interrupted | End::Well => false,
+                End::LostPeer => !interrupted, // the other one was only quicker to end
+                End::Killed(_) | End::Failed(_) => true,
+            })
             .min_by_key(|(_, end)| match end {
                 End::Killed(_) => 0,
                 End::Failed(_) => 1,
@@ -143,6 +146,11 @@ impl Members {
             let _ = kill_process(Pid::from_child(&member.child), signal);
         }
     }
+}
+
+fn tell_interruption() -> u8 {
+    say("interrupted; what is committed stays, the same command goes on from there");
+    INTERRUPTED
 }
 
 impl fmt::Display for End {

@@ -24,6 +24,13 @@ pub struct OutputFolder {
     _lock: File,
 }
 
+/// What happens to a file that is already where a staged one is to go.
+#[derive(Clone, Copy, PartialEq)]
+enum Visible {
+    Stays,
+    IsReplaced,
+}
+
 /// Why an output cannot be used, and what to do.
 #[derive(Debug)]
 pub enum OutputError {
@@ -119,7 +126,8 @@ impl OutputFolder {
                 if let Some(why) = difference(&manifest.belongs_to, &belongs_to) {
                     return Err(self.foreign(why));
                 }
-                self.publish(manifest.commits.saturating_sub(1), &manifest.last)?;
+                // What is visible already stays: what is staged in its place is of a repetition that was interrupted, and may be half.
+                self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::Stays)?;
                 manifest
             }
             None => {
@@ -156,7 +164,7 @@ impl OutputFolder {
     /// A folder that cannot be written; then a later start finishes the commit.
     pub fn commit(&self, manifest: &Manifest) -> Result<(), SinkError> {
         manifest.write(&self.state)?;
-        self.publish(manifest.commits.saturating_sub(1), &manifest.last)
+        self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::IsReplaced)
     }
 
     /// Makes a commit again that an earlier run of the same replay has made: the same files take the places of their equals,
@@ -165,11 +173,11 @@ impl OutputFolder {
     /// # Errors
     /// A folder that cannot be written.
     pub fn republish(&self, manifest: &Manifest) -> Result<(), SinkError> {
-        self.publish(manifest.commits.saturating_sub(1), &manifest.last)
+        self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::IsReplaced)
     }
 
     /// Moves staged files to where readers look. Repeating it does no harm.
-    fn publish(&self, commit: u32, files: &[StagedFile]) -> Result<(), SinkError> {
+    fn publish(&self, commit: u32, files: &[StagedFile], visible: Visible) -> Result<(), SinkError> {
         let mut folders = BTreeSet::new();
         for file in files {
             let from = staging(&self.output, commit).join(StagedFile::staged(&file.path));
@@ -177,6 +185,9 @@ impl OutputFolder {
             let folder = to.parent().unwrap_or(&self.output).to_owned();
             if folders.insert(folder.clone()) {
                 fs::create_dir_all(&folder).map_err(SinkError::io(&folder))?;
+            }
+            if visible == Visible::Stays && to.exists() {
+                continue;
             }
             match fs::rename(&from, &to) {
                 Ok(()) => {}
@@ -298,6 +309,24 @@ mod tests {
         assert!(!folder.output().join(&uncommitted.path).exists());
         assert!(!folder.output().join(STAGING).exists(), "nothing uncommitted is left");
         folder.take_up(belongings("a")).expect("taken up twice");
+    }
+
+    #[test]
+    fn a_repetition_that_was_interrupted_takes_the_place_of_nothing() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let open = || OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
+        let folder = open();
+        let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        (manifest.commits, manifest.last) = (1, vec![stage(&folder, 0, "whole")]);
+        folder.commit(&manifest).expect("committed");
+        let visible = folder.output().join(&manifest.last[0].path);
+        stage(&folder, 0, "whole");
+        let again = staging(folder.output(), 0).join(StagedFile::staged(&manifest.last[0].path));
+        fs::write(again, "ha").expect("half of it, and then the crash");
+        drop(folder);
+
+        open().take_up(belongings("a")).expect("taken up");
+        assert_eq!(fs::read_to_string(visible).expect("it is there"), "whole");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -51,8 +52,9 @@ pub struct Scene {
 impl Scene {
     pub fn empty() -> Scene {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::write(folder.path().join("kek"), "5a".repeat(32)).expect("the key is written");
-        Scene { folder }
+        let scene = Scene { folder };
+        scene.write("kek", "5a".repeat(32));
+        scene
     }
 
     pub fn of(ward: &Ward) -> (Scene, Truth) {
@@ -71,11 +73,14 @@ impl Scene {
         self.folder.path().join(name)
     }
 
+    /// For its owner alone.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         if let Some(folder) = self.path(name).parent() {
             fs::create_dir_all(folder).expect("a folder");
         }
         fs::write(self.path(name), content).expect("a file");
+        // For keys: the program warns of one that others may read.
+        fs::set_permissions(self.path(name), Permissions::from_mode(0o600)).expect("own file");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

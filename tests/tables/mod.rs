@@ -127,6 +127,8 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         let path = entry.path();
         if path.is_dir() {
             walk(root, &path, found);
+        } else if !path.is_file() {
+            continue; // a named pipe, or gone
         } else if let Ok(bytes) = fs::read(&path) {
             // A file may go between the two looks: a run that works beside us moves its files.
             let name = path.strip_prefix(root).expect("it lies below the root");

@@ -35,7 +35,7 @@ pub struct Ward {
     pub start: i64,
     /// Share of records that come up to 30 s too late.
     pub disorder: f64,
-    /// Share of records that come hours too late.
+    /// Share of records that come too late: half of them by minutes, half by hours.
     pub late: f64,
     /// Share of exact copies of a record shortly before.
     pub duplicates: f64,
@@ -276,7 +276,7 @@ impl<'a> Making<'a> {
             self.truth.unknown_devices += u64::from(unknown);
             self.truth.of_patient.entry(patient.clone()).or_default().0 += 1;
             if !late && ward.duplicates > 0.0 {
-                // Of what is hours old a copy could be behind the horizon.
+                // Of what comes hours late a copy could be behind the horizon.
                 let mut made = match self.before.len() < REMEMBERED {
                     true => Made {
                         line: Vec::new(),
@@ -291,7 +291,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// One record with a fault or none: its patient, whether its device is unknown, whether it is hours late.
+    /// One record with a fault or none: its patient, whether its device is unknown, whether it comes too late.
     fn record(&mut self, number: u64, fault: Fault) -> (String, bool, bool) {
         let ward = self.ward;
         let line_start = self.line.len();
@@ -333,7 +333,7 @@ impl<'a> Making<'a> {
         (patient, unknown, late)
     }
 
-    /// In one of its three forms; whether it is hours late.
+    /// In one of its three forms; whether it comes too late.
     fn timestamp(&mut self, number: u64, fault: Fault) -> bool {
         let ward = self.ward;
         let mut at = ward.start + (number as f64 * 1e6 / ward.per_second) as i64;
@@ -342,7 +342,8 @@ impl<'a> Making<'a> {
         }
         let late = self.random.chance(ward.late);
         if late {
-            at -= 3_600_000_000 + self.random.below(6 * 3_600_000_000) as i64;
+            let (from, to) = if self.random.chance(0.5) { (2, 50) } else { (65, 400) };
+            at -= 60_000_000 * from + self.random.below(60_000_000 * (to - from) as u64) as i64;
         }
         let (line, millis) = (&mut self.line, at.div_euclid(1000));
         match (fault, self.random.below(3)) {
