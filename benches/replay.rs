@@ -4,6 +4,7 @@
 //! and without scoring, three times in turn, and prints the medians. `cargo bench --bench replay -- memory` replays 1 and 4
 //! million and prints the peak memory. `-- N` takes N records instead of a million.
 
+#[allow(dead_code)] // the tests use the rest of it
 #[path = "../tests/ward/mod.rs"]
 mod ward;
 

@@ -207,8 +207,7 @@ fn check(interrupted: &Interrupted) {
 /// Brings what all processes have used, and their workers' accounts, to worker 0.
 fn gather(worker: &mut Worker, reports_process: bool, stages: &Stages) -> (Usage, BTreeMap<String, f64>) {
     let gathered = Rc::new(RefCell::new((Usage::default(), BTreeMap::<String, f64>::new())));
-    let mut input: InputHandle<Time, CapacityContainerBuilder<Vec<(Option<Usage>, BTreeMap<String, f64>)>>> =
-        InputHandle::new();
+    let mut input: Input<(Option<Usage>, BTreeMap<String, f64>)> = InputHandle::new();
     let into = Rc::clone(&gathered);
     let probe = worker.dataflow::<Time, _, _>(|scope| {
         let (probe, _) = input

@@ -145,12 +145,10 @@ fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scop
 /// Takes a step: of one device, or of everybody.
 fn complete(domains: &mut Domains, step: &Step, rules: &WatermarkRules, rows: &mut Vec<WindowRow>) {
     let before = rows.len();
-    match &step.device {
-        Some(_) => {
-            if let Some(domain) = domains.get_mut(&step.device) {
-                domain.step(step, rules, rows);
-            }
-        }
+    // Whose windows it is may have none here yet: a reading that comes later must still find what is complete.
+    let domain = domains.entry(step.device.clone()).or_default();
+    match step.device {
+        Some(_) => domain.step(step, rules, rows),
         None => domains.values_mut().for_each(|domain| domain.step(step, rules, rows)),
     }
     rows[before..].sort_by(|a, b| (a.start, a.grouping, &a.key).cmp(&(b.start, b.grouping, &b.key)));

@@ -313,3 +313,43 @@ fn windows_out_of_reach_are_forgotten_however_long_the_stream() {
     assert!(most <= (10 + 20 + 50) / 10 + 2 + 16, "{most} windows at once");
     assert!(written.len() > 4000, "{} rows were written", written.len());
 }
+
+/// Steps come to every worker, also to one that has no reading yet: one that comes later must not reopen what is complete.
+#[test]
+fn a_workers_first_reading_finds_what_was_complete_before_it() {
+    let rules = WatermarkRules {
+        size: 10,
+        out_of_orderness: 0,
+        allowed_lateness: 100,
+        max_jump: 1000,
+    };
+    let step = |position, complete| Step {
+        position,
+        device: None,
+        complete,
+        out_of_reach: complete - 10,
+    };
+    let (mut domains, mut rows) = (Domains::default(), Vec::new());
+    complete(&mut domains, &step(3, 5), &rules, &mut rows);
+    let entry = Entry {
+        position: 4,
+        index: 2,
+        grouping: 0,
+        key: None,
+        device: None,
+        measures: Measures::from_slice(&[1.0]),
+        score: f64::NAN,
+        anomalous: false,
+    };
+    domains.entry(None).or_default().add(entry, 1);
+    complete(&mut domains, &step(9, 6), &rules, &mut rows);
+    let written: Vec<_> = rows
+        .iter()
+        .map(|row| (row.start, row.revision, row.completed_at))
+        .collect();
+    assert_eq!(
+        written,
+        [(20, 0, 9)],
+        "with the next step, as a late reading's window is"
+    );
+}
