@@ -25,7 +25,7 @@ def main(output, summary_path):
         dataset = pyarrow.dataset.dataset(f"{output}/{table}", format="parquet", partitioning="hive")
         assert dataset.count_rows() == rows, (table, "pyarrow", dataset.count_rows(), rows)
         glob = f"read_parquet('{output}/{table}/**/*.parquet', hive_partitioning = true)"
-        found = duckdb.sql(f"select count(*) from {glob}").fetchone()[0]
+        found = duckdb.sql(f"select count(*) from {glob}").fetchall()[0][0]
         assert found == rows, (table, "DuckDB", found, rows)
 
     readings = f"read_parquet('{output}/readings/**/*.parquet', hive_partitioning = true)"
@@ -37,7 +37,7 @@ def main(output, summary_path):
 
     # The partition is the UTC date of every row in it.
     duckdb.sql("set timezone = 'UTC'")
-    wrong = duckdb.sql(f"select count(*) from {readings} where cast(timestamp as date) <> cast(date as date)").fetchone()[0]
+    wrong = duckdb.sql(f"select count(*) from {readings} where cast(timestamp as date) <> cast(date as date)").fetchall()[0][0]
     assert wrong == 0, f"{wrong} readings lie in the partition of another date"
 
     # The windows say of a device what its readings say, computed by someone else.
@@ -59,7 +59,7 @@ def main(output, summary_path):
                or abs(coalesce(w.pulse_stddev, -1) - coalesce(c.deviation, -1)) > 1e-6)
         from latest w full join computed c on w.key = c.device_id and w.window_start = c.start
         """
-    ).fetchone()
+    ).fetchall()[0]
     assert compared > 0 and different == 0, (compared, different)
 
     # What a reader of single files sees: each is complete, and says what it is.
