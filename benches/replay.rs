@@ -1,7 +1,7 @@
 //! The whole job, from files to Parquet: records per second and per CPU-second, and where the time goes.
 //!
-//! `cargo bench --bench replay` replays one million records of the paper (1 KB each, 10,000 devices) with 1 and 2 workers, with
-//! and without scoring, three times in turn, and prints the medians. `cargo bench --bench replay -- memory` replays 1 and 4
+//! `cargo bench --bench replay` replays one million records of the paper (1 KB each, 10,000 devices) with 1 and 2 workers,
+//! with scores, without, and without windows, three times in turn, and prints the medians. `cargo bench --bench replay -- memory` replays 1 and 4
 //! million and prints the peak memory. `-- N` takes N records instead of a million.
 
 #[allow(dead_code)] // the tests use the rest of it
@@ -19,35 +19,33 @@ use ward::Ward;
 const RUNS: usize = 3;
 const MILLION: u64 = 1_000_000;
 
-/// One way to replay: what it is called, its workers, its further arguments.
+/// One way to replay: what it is called, its dataflow, its workers, its further arguments.
 struct Case {
     name: &'static str,
+    dataflow: &'static str,
     workers: usize,
     settings: &'static [&'static str],
 }
 
+const fn case(name: &'static str, dataflow: &'static str, workers: usize, settings: &'static [&'static str]) -> Case {
+    Case {
+        name,
+        dataflow,
+        workers,
+        settings,
+    }
+}
+
+const LOAD: &str = "ingest_transform_load";
+const ANALYTICS: &str = "realtime_analytics";
 const UNSCORED: &[&str] = &["--set", "forest.enabled=false", "--set", "windows.score=false"];
-const CASES: [Case; 4] = [
-    Case {
-        name: "without scoring",
-        workers: 1,
-        settings: UNSCORED,
-    },
-    Case {
-        name: "without scoring",
-        workers: 2,
-        settings: UNSCORED,
-    },
-    Case {
-        name: "with scoring",
-        workers: 1,
-        settings: &[],
-    },
-    Case {
-        name: "with scoring",
-        workers: 2,
-        settings: &[],
-    },
+const CASES: [Case; 6] = [
+    case("windows, no scores", ANALYTICS, 1, UNSCORED),
+    case("windows, no scores", ANALYTICS, 2, UNSCORED),
+    case("windows and scores", ANALYTICS, 1, &[]),
+    case("windows and scores", ANALYTICS, 2, &[]),
+    case("ingest, transform, load", LOAD, 1, &[]),
+    case("ingest, transform, load", LOAD, 2, &[]),
 ];
 
 /// Operators by the stage that they are part of; reading the file is what the workers' operators do not account for.
@@ -102,7 +100,7 @@ fn main() {
     }
     println!("{records} records of about 1 KB, medians of {RUNS} runs");
     println!(
-        "{:<16} {:>7} {:>12} {:>15} {:>9}",
+        "{:<24} {:>7} {:>12} {:>15} {:>9}",
         "", "workers", "records/s", "per CPU-second", "peak MB"
     );
     for (case, summaries) in CASES.iter().zip(&summaries) {
@@ -110,7 +108,7 @@ fn main() {
         let per_second = median(summaries, |s| number(s, "records_per_second"));
         let peak = median(summaries, |s| number(s, "peak_rss_bytes")) / 1e6;
         println!(
-            "{:<16} {:>7} {per_second:>12.0} {per_cpu:>15.0} {peak:>9.0}",
+            "{:<24} {:>7} {per_second:>12.0} {per_cpu:>15.0} {peak:>9.0}",
             case.name, case.workers
         );
     }
@@ -119,7 +117,7 @@ fn main() {
 
 /// Where the CPU time of one worker goes; the exchange is what a second worker adds to it.
 fn shares(summaries: &[Vec<Value>]) {
-    println!("\nshare of the CPU time of one worker, %   without scoring   with scoring");
+    println!("\nshare of the CPU time of one worker, %         no scores      with scores");
     let cpu = |case: usize| median(&summaries[case], |s| number(s, "cpu_seconds"));
     let share = |case: usize, operators: &[&str]| {
         let seconds = median(&summaries[case], |s| {
@@ -177,7 +175,7 @@ fn generate(folder: &Path, records: u64) -> PathBuf {
 fn replay(folder: &Path, input: &Path, case: &Case) -> Value {
     let (output, state) = (folder.join("out"), folder.join("out.state"));
     let done = Command::new(env!("CARGO_BIN_EXE_wardflow"))
-        .args(["replay", "realtime_analytics", "--summary", "-", "--input"])
+        .args(["replay", case.dataflow, "--summary", "-", "--input"])
         .arg(input)
         .args(["-w", &case.workers.to_string(), "-o"])
         .arg(&output)

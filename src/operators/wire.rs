@@ -79,27 +79,3 @@ mod codec {
 #[cfg(feature = "abomonation")]
 #[path = "wire_abomonation.rs"]
 mod codec;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use timely::bytes::arc::BytesMut;
-    use timely::dataflow::channels::ContainerBytes;
-
-    use super::super::watermark::Observation;
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn plain_rows_come_back_from_their_bytes(rows in proptest::collection::vec((any::<u64>(), any::<i64>(), any::<u64>()), 0..200)) {
-            let rows: Vec<_> = rows.into_iter().map(|(position, time, device)| Observation { position, time, device }).collect();
-            let sent = Plain(rows.clone());
-            let mut bytes = Vec::new();
-            sent.into_bytes(&mut bytes);
-            prop_assert_eq!(bytes.len(), sent.length_in_bytes());
-            prop_assert_eq!(bytes.len() % 8, 0, "timely keeps messages aligned to 8 bytes");
-            let received = Plain::<Observation>::from_bytes(BytesMut::from(bytes).freeze());
-            prop_assert_eq!(received.0, rows);
-        }
-    }
-}
