@@ -19,7 +19,7 @@ use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
 
 /// How long the processes of a cluster wait for each other.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Version and, for a development build, nothing else that could tell two builds apart: see the README on upgrades.
+/// What an output and a cluster are bound to: the version. Two builds of one version are not told apart.
 const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
 
 /// What is to be done.

@@ -26,8 +26,8 @@ impl<T: bytemuck::Pod> ContainerBytes for Plain<T> {
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         let buffer = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()];
         buffer.copy_from_slice(&bytes);
-        // SAFETY: the bytes were written by `into_bytes` of the same build, which the cluster's handshake checks before
-        // a connection carries data; rows are plain data, for which every bit pattern is valid; the buffer is exclusive
+        // SAFETY: the bytes were written by `into_bytes` of the same version and codec, which the cluster's handshake
+        // checks before a connection carries data; rows are plain data, for which every bit pattern is valid; the buffer is exclusive
         // and aligned to 8 bytes, the most any row needs.
         let decoded = unsafe { abomonation::decode::<Vec<Row<T>>>(buffer) };
         Plain(decoded.map_or_else(Vec::new, |(rows, _)| rows.iter().map(|Row(row)| *row).collect()))
