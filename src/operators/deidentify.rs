@@ -30,19 +30,17 @@ pub fn deidentify<'scope>(
                 let Some(time) = stamp.least().copied() else { return };
                 let held = open.entry(commit_of(time)).or_insert_with(|| stamp.delayed(&time, 1));
                 held.downgrade(&time);
-                let mut readings = readings.session(&stamp);
-                for Parsed { reading, identity } in batches.flat_map(|batch| batch.drain(..)) {
-                    if let Some(patient) = &reading.patient {
-                        intake
-                            .see(
-                                patient,
-                                reading.timestamp,
-                                identity.name.as_deref(),
-                                identity.dob.as_deref(),
-                            )
-                            .unwrap_or_else(|e| halt(e));
+                for batch in batches {
+                    let mut without = Vec::with_capacity(batch.len());
+                    for Parsed { reading, identity } in batch.drain(..) {
+                        if let Some(patient) = &reading.patient {
+                            let (name, dob) = (identity.name.as_deref(), identity.dob.as_deref());
+                            let seen = intake.see(patient, reading.timestamp, name, dob);
+                            seen.unwrap_or_else(|e| halt(e));
+                        }
+                        without.push(reading);
                     }
-                    readings.give(reading);
+                    readings.session(&stamp).give_container(&mut without);
                 }
             });
             // Epochs come in order, so that what was seen up to here belongs to this commit or to one before it.

@@ -58,7 +58,7 @@ impl Grouping {
     }
 }
 
-/// A key as bytes, null apart from every text: what is hashed to a shard or seeds a random stream.
+/// A key as bytes, null apart from every text: what seeds a random stream.
 pub(super) fn key_bytes(key: &Key) -> Vec<u8> {
     match key {
         None => vec![0],

@@ -19,13 +19,16 @@ pub fn parse<'scope>(
 ) -> (Rows<'scope, Parsed>, Rows<'scope, Quarantined>) {
     fork(chunks, Pipeline, "Parse", move |input, _, parsed, quarantined| {
         input.for_each_stamp(|stamp, batches| {
-            let mut parsed = parsed.session(&stamp);
             let mut quarantined = quarantined.session(&stamp);
-            for record in batches.flat_map(|batch| batch.iter()).flat_map(Chunk::records) {
-                match parser.parse(record.bytes, record.length, record.position, &record.file.stem) {
-                    Ok(reading) => parsed.give(reading),
-                    Err(rejection) => quarantined.give(seal(&sealer, &record, rejection)),
+            for chunk in batches.flat_map(|batch| batch.iter()) {
+                let mut readings = Vec::with_capacity(chunk.len());
+                for record in chunk.records() {
+                    match parser.parse(record.bytes, record.length, record.position, &record.file.stem) {
+                        Ok(reading) => readings.push(reading),
+                        Err(rejection) => quarantined.give(seal(&sealer, &record, rejection)),
+                    }
                 }
+                parsed.session(&stamp).give_container(&mut readings);
             }
         });
     })

@@ -11,7 +11,7 @@ use timely::dataflow::operators::Operator;
 
 use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
-use super::{Rows, route};
+use super::{Rows, route_key};
 use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key, Reading, Scored};
 
@@ -30,7 +30,7 @@ pub fn score<'scope>(
     threshold: f64,
 ) -> Rows<'scope, Scored> {
     let of_key = key.clone();
-    let by_key = Exchange::new(move |reading: &Reading| route(&key_bytes(&of_key.key(reading))));
+    let by_key = Exchange::new(move |reading: &Reading| route_key(&of_key.key(reading)));
     let mut forests: HashMap<Key, OfKey> = HashMap::new();
     let mut stash = Stash::<Reading>::default();
     readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |_, _| {
@@ -66,10 +66,10 @@ pub fn unscored<'scope>(readings: Rows<'scope, Reading>) -> Rows<'scope, Scored>
     readings.unary::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(Pipeline, "Unscored", |_, _| {
         |input, output| {
             input.for_each_stamp(|stamp, batches| {
-                let readings = batches.flat_map(|batch| batch.drain(..));
-                output
-                    .session(&stamp)
-                    .give_iterator(readings.map(|reading| judged(reading, None)));
+                for batch in batches {
+                    let mut passed = batch.drain(..).map(|reading| judged(reading, None)).collect();
+                    output.session(&stamp).give_container(&mut passed);
+                }
             });
         }
     })

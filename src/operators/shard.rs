@@ -8,7 +8,7 @@ use differential_dataflow::Hashable;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::DeviceId;
+use crate::record::{DeviceId, Key};
 
 /// Shards of keyed state, for ever.
 const SHARDS: u64 = 1024;
@@ -18,9 +18,9 @@ fn shard_of(hash: u64) -> u64 {
     hash % SHARDS
 }
 
-/// What timely takes modulo the number of workers to find the owner of a key's shard.
-pub fn route(key: &[u8]) -> u64 {
-    shard_of(xxh3_64(key)).hashed()
+/// What timely takes modulo the number of workers to find the owner of a key's shard; null is apart from every text.
+pub fn route_key(key: &Key) -> u64 {
+    shard_of(key.as_ref().map_or(0, |text| xxh3_64(text.as_bytes()))).hashed()
 }
 
 /// The same for a device: it is where differential puts its [`DeviceKey`], so that a device's readings and its facts meet.
@@ -49,7 +49,7 @@ mod tests {
     fn a_devices_readings_and_its_facts_go_to_the_same_worker() {
         for n in 0..1000 {
             let device = DeviceId::new(format!("device-{n}"));
-            assert_eq!(route_device(&device), route(device.as_bytes()));
+            assert_eq!(route_device(&device), route_key(&Some(device.text().clone())));
             assert_eq!(route_device(&device), DeviceKey(device).hashed());
         }
     }

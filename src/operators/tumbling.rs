@@ -4,19 +4,20 @@
 //! each batch of late corrections. Readings and steps are taken in source order, each key's readings on one worker, so that
 //! sums are added up in one order everywhere. A window is forgotten once no late reading may revise it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use slab::Slab;
 use smallvec::SmallVec;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
 
-use super::grouping::{Grouping, key_bytes};
+use super::fork::fork;
+use super::grouping::Grouping;
 use super::stash::Stash;
-use super::tap::tap;
 use super::watermark::{Step, WatermarkRules};
-use super::{Rows, route, route_device};
+use super::{Rows, route_device, route_key};
 use crate::record::{DeviceId, Key, Measures, Scored, Statistics, WindowRow};
 
 /// What windows are kept.
@@ -54,7 +55,7 @@ pub fn tumbling<'scope>(
     // With a watermark for each device, its windows are where its steps are.
     let by_owner = Exchange::new(|entry: &Entry| match &entry.device {
         Some(device) => route_device(device),
-        None => route(&key_bytes(&entry.key)).wrapping_add(u64::from(entry.grouping)),
+        None => route_key(&entry.key).wrapping_add(u64::from(entry.grouping)),
     });
     let (mut waiting, mut ahead) = (Stash::<Entry>::default(), Stash::<Step>::default());
     let mut domains = Domains::default();
@@ -92,13 +93,11 @@ pub fn tumbling<'scope>(
                         while let Some(step) = steps.next_if(|step| step.position <= entry.position) {
                             complete(&mut domains, &step, &windows.rules, &mut rows);
                         }
-                        if !domains.contains_key(&entry.device) {
-                            domains.insert(entry.device.clone(), Domain::default());
-                        }
-                        domains
-                            .get_mut(&entry.device)
-                            .expect("just inserted")
-                            .add(entry, windows.measures);
+                        let domain = match domains.get_mut(&entry.device) {
+                            Some(domain) => domain,
+                            None => domains.entry(entry.device.clone()).or_default(),
+                        };
+                        domain.add(entry, windows.measures);
                     }
                     steps.for_each(|step| complete(&mut domains, &step, &windows.rules, &mut rows));
                     if let Some(capability) = entries_at.or(steps_at) {
@@ -113,32 +112,32 @@ pub fn tumbling<'scope>(
 
 /// The readings unchanged, and one entry per grouping for each that is not too late for its windows.
 fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scope, Scored>, Rows<'scope, Entry>) {
-    tap::<_, _, _, CapacityContainerBuilder<Vec<Entry>>, _>(scored, "EnterWindows", move |scored: &Scored| {
-        let Scored {
-            reading,
-            score,
-            attribution,
-        } = scored;
-        let groupings = if reading.late {
-            &[]
-        } else {
-            windows.groupings.as_slice()
-        };
-        let entry = |(grouping, by): (usize, &Grouping)| Entry {
-            position: reading.position,
-            index: windows.rules.index(reading.timestamp),
-            grouping: grouping as u32, // a handful at most
-            key: by.key(reading),
-            device: windows.per_device.then(|| reading.device.clone()),
-            measures: reading.measures.clone(),
-            score: score.unwrap_or(f64::NAN),
-            anomalous: attribution.is_some(),
-        };
-        groupings
-            .iter()
-            .enumerate()
-            .map(entry)
-            .collect::<SmallVec<[Entry; 2]>>()
+    fork(scored, Pipeline, "EnterWindows", move |input, _, passed, entered| {
+        input.for_each_stamp(|stamp, batches| {
+            for batch in batches {
+                let mut entries = Vec::with_capacity(batch.len() * windows.groupings.len());
+                for Scored {
+                    reading,
+                    score,
+                    attribution,
+                } in batch.iter().filter(|scored| !scored.reading.late)
+                {
+                    let index = windows.rules.index(reading.timestamp);
+                    entries.extend(windows.groupings.iter().zip(0..).map(|(by, grouping)| Entry {
+                        position: reading.position,
+                        index,
+                        grouping,
+                        key: by.key(reading),
+                        device: windows.per_device.then(|| reading.device.clone()),
+                        measures: reading.measures.clone(),
+                        score: score.unwrap_or(f64::NAN),
+                        anomalous: attribution.is_some(),
+                    }));
+                }
+                entered.session(&stamp).give_container(&mut entries);
+                passed.session(&stamp).give_container(batch);
+            }
+        });
     })
 }
 
@@ -155,74 +154,132 @@ fn complete(domains: &mut Domains, step: &Step, rules: &WatermarkRules, rows: &m
 }
 
 type GroupKey = (u32, Key);
-/// Seeded at random, and always sorted before its order could show.
-type Grouped = HashMap<GroupKey, Window, foldhash::fast::RandomState>;
 
 type Domains = HashMap<Option<DeviceId>, Domain, foldhash::fast::RandomState>;
 
-/// The windows under one watermark, by index.
+/// The windows under one watermark.
 #[derive(Default)]
 struct Domain {
-    open: BTreeMap<i64, Grouped>,
-    /// Written at least once or due with the next step, and still within reach of late readings.
-    closed: BTreeMap<i64, Grouped>,
-    revised: BTreeSet<(i64, GroupKey)>,
+    /// Where in `series` a group's windows are. Seeded at random: its order never shows.
+    places: HashMap<GroupKey, usize, foldhash::fast::RandomState>,
+    series: Slab<Series>,
+    /// Which series have a window at an index that is not complete.
+    open: BTreeMap<i64, Vec<usize>>,
+    /// Those written at least once or due with the next step, and still within reach of late readings.
+    closed: BTreeMap<i64, Vec<usize>>,
+    revised: BTreeSet<(i64, usize)>,
     complete: Option<i64>,
+}
+
+/// The windows of one group. Nearly every reading falls into the newest, so that one lies at hand.
+struct Series {
+    group: GroupKey,
+    newest: (i64, Window),
+    /// In the order of their indices.
+    older: VecDeque<(i64, Box<Window>)>,
 }
 
 #[derive(Default)]
 struct Window {
     records: u64,
     anomalies: u64,
-    measures: Vec<Statistics>,
+    measures: SmallVec<[Statistics; 6]>,
     score: Statistics,
     /// How often it has been written.
     written: u32,
 }
 
+impl Series {
+    fn window(&mut self, index: i64) -> Option<&mut Window> {
+        if self.newest.0 == index {
+            return Some(&mut self.newest.1);
+        }
+        let place = self.place(index).ok()?;
+        Some(&mut self.older[place].1)
+    }
+
+    /// Among the older ones, of which the last is asked for most.
+    fn place(&self, index: i64) -> Result<usize, usize> {
+        match self.older.back() {
+            Some((last, _)) if *last == index => Ok(self.older.len() - 1),
+            _ => self.older.binary_search_by_key(&index, |(at, _)| *at),
+        }
+    }
+
+    /// Adds a window that is not there yet.
+    fn insert(&mut self, index: i64, window: Window) {
+        if index > self.newest.0 {
+            let (at, newest) = std::mem::replace(&mut self.newest, (index, window));
+            self.older.push_back((at, Box::new(newest)));
+        } else if let Err(place) = self.place(index) {
+            self.older.insert(place, (index, Box::new(window)));
+        }
+    }
+}
+
 impl Domain {
     fn add(&mut self, entry: Entry, measures: usize) {
-        let Entry {
-            index,
-            grouping,
-            key,
-            measures: values,
-            score,
-            anomalous,
-            ..
-        } = entry;
-        let of = if self.complete.is_some_and(|complete| index < complete) {
-            self.revised.insert((index, (grouping, key.clone())));
-            &mut self.closed
-        } else {
-            &mut self.open
+        let index = entry.index;
+        let late = self.complete.is_some_and(|complete| index < complete);
+        let group = (entry.grouping, entry.key);
+        let fresh = || Window {
+            measures: SmallVec::from_elem(Statistics::default(), measures),
+            ..Window::default()
         };
-        let window = of.entry(index).or_default().entry((grouping, key)).or_default();
-        window.records += 1;
-        window.anomalies += u64::from(anomalous);
-        window.measures.resize(measures, Statistics::default());
-        for (statistics, value) in window.measures.iter_mut().zip(values) {
-            statistics.add(value);
+        let (at, is_new) = match self.places.get(&group) {
+            Some(at) => {
+                let is_new = self.series[*at].window(index).is_none();
+                if is_new {
+                    self.series[*at].insert(index, fresh());
+                }
+                (*at, is_new)
+            }
+            None => {
+                let at = self.series.insert(Series {
+                    group: group.clone(),
+                    newest: (index, fresh()),
+                    older: VecDeque::new(),
+                });
+                self.places.insert(group, at);
+                (at, true)
+            }
+        };
+        if is_new {
+            let of = if late { &mut self.closed } else { &mut self.open };
+            of.entry(index).or_default().push(at);
         }
-        window.score.add(score);
+        if late {
+            self.revised.insert((index, at));
+        }
+        let Some(window) = self.series[at].window(index) else {
+            return; // never: it was there or has just been made
+        };
+        window.records += 1;
+        window.anomalies += u64::from(entry.anomalous);
+        for (statistics, value) in window.measures.iter_mut().zip(&entry.measures) {
+            statistics.add(*value);
+        }
+        window.score.add(entry.score);
     }
 
     fn step(&mut self, step: &Step, rules: &WatermarkRules, rows: &mut Vec<WindowRow>) {
+        let mut write = |index, series: &mut Series| {
+            let group = series.group.clone();
+            rows.extend(
+                series
+                    .window(index)
+                    .map(|window| window.write(index, group, step, rules)),
+            );
+        };
         if self.complete.is_none_or(|complete| complete < step.complete) {
             self.complete = Some(step.complete);
-            for (index, group) in std::mem::take(&mut self.revised) {
-                if let Some(window) = self.closed.get_mut(&index).and_then(|windows| windows.get_mut(&group)) {
-                    rows.push(window.write(index, &group, step, rules));
-                }
+            for (index, at) in std::mem::take(&mut self.revised) {
+                write(index, &mut self.series[at]);
             }
             let later = self.open.split_off(&step.complete);
-            for (index, mut windows) in std::mem::replace(&mut self.open, later) {
-                rows.extend(
-                    windows
-                        .iter_mut()
-                        .map(|(group, window)| window.write(index, group, step, rules)),
-                );
-                self.closed.entry(index).or_default().extend(windows);
+            for (index, mut group) in std::mem::replace(&mut self.open, later) {
+                group.iter().for_each(|at| write(index, &mut self.series[*at]));
+                self.closed.entry(index).or_default().append(&mut group);
             }
         }
         // What is still to be written stays until it is.
@@ -230,23 +287,37 @@ impl Domain {
             .revised
             .first()
             .map_or(step.out_of_reach, |(index, _)| step.out_of_reach.min(*index));
-        self.closed = self.closed.split_off(&kept);
+        let within_reach = self.closed.split_off(&kept);
+        for (index, group) in std::mem::replace(&mut self.closed, within_reach) {
+            group.into_iter().for_each(|at| self.forget(index, at));
+        }
+    }
+
+    fn forget(&mut self, index: i64, at: usize) {
+        let series = &mut self.series[at];
+        if series.newest.0 == index {
+            // Windows are forgotten in the order of their indices: behind the newest there is none left.
+            let Series { group, .. } = self.series.remove(at);
+            self.places.remove(&group);
+        } else if let Ok(place) = series.place(index) {
+            series.older.remove(place);
+        }
     }
 }
 
 impl Window {
-    fn write(&mut self, index: i64, (grouping, key): &GroupKey, step: &Step, rules: &WatermarkRules) -> WindowRow {
+    fn write(&mut self, index: i64, (grouping, key): GroupKey, step: &Step, rules: &WatermarkRules) -> WindowRow {
         let revision = self.written;
         self.written += 1;
         let start = index.saturating_mul(rules.size);
         WindowRow {
             start,
             end: start.saturating_add(rules.size),
-            grouping: *grouping as usize,
-            key: key.clone(),
+            grouping: grouping as usize,
+            key,
             records: self.records,
             anomalies: self.anomalies,
-            measures: self.measures.clone(),
+            measures: self.measures.to_vec(),
             score_max: self.score.max(),
             score_mean: self.score.mean(),
             window_score: None,

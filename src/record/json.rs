@@ -52,7 +52,7 @@ impl Parser {
             );
             return Err(Rejection::new(Reason::TooLarge, detail));
         }
-        let text = std::str::from_utf8(line)
+        let text = simdutf8::compat::from_utf8(line)
             .map_err(|e| Rejection::new(Reason::NotUtf8, format!("no UTF-8 from byte {} on", e.valid_up_to())))?;
         if nested_beyond(line, DEEPEST) {
             return Err(Rejection::new(

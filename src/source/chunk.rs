@@ -40,15 +40,25 @@ pub struct Record<'a> {
 }
 
 impl Chunk {
-    pub(super) fn new(first_position: u64, files: &Arc<[InputFile]>) -> Chunk {
+    /// With room for so many bytes of records.
+    pub(super) fn new(first_position: u64, files: &Arc<[InputFile]>, bytes: usize) -> Chunk {
         let files = Arc::clone(files);
         Chunk {
             first_position,
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(bytes),
             lines: Vec::new(),
             files,
             ends_input: false,
         }
+    }
+
+    /// How many records it holds.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// Its records in source order.

@@ -49,6 +49,8 @@ pub struct Reader {
     commit_records: u64,
     commit_bytes: u64,
     finished: bool,
+    /// Bytes of the largest chunk so far: what the next one is made ready for.
+    largest: usize,
 }
 
 /// A failed read, with the file it happened in.
@@ -77,6 +79,7 @@ impl Reader {
             commit_records: 0,
             commit_bytes: 0,
             finished: false,
+            largest: 0,
         }
     }
 
@@ -98,7 +101,11 @@ impl Reader {
         let mut chunks: Vec<Chunk> = Vec::with_capacity(self.cut.mine.len());
         for worker in self.cut.mine.clone() {
             // Positions are known beforehand: every worker's chunk but the last read is full.
-            chunks.push(Chunk::new(self.position + worker as u64 * share, &self.files));
+            chunks.push(Chunk::new(
+                self.position + worker as u64 * share,
+                &self.files,
+                self.largest,
+            ));
         }
         let (mut records, mut bytes) = (0, 0);
         while records < self.cut.epoch_records && bytes < EPOCH_BYTES && !self.commit_is_full() {
@@ -115,6 +122,8 @@ impl Reader {
             self.commit_bytes += length;
         }
         self.epoch += 1;
+        let largest = chunks.iter().map(|chunk| chunk.bytes.len()).max();
+        self.largest = self.largest.max(largest.unwrap_or_default());
         if self.finished {
             chunks.iter_mut().for_each(|chunk| chunk.ends_input = true);
         } else if self.commit_is_full() {
