@@ -99,7 +99,7 @@ impl fmt::Display for Difference {
             ),
             Self::Fingerprint { here, there } => write!(
                 f,
-                "process {there} runs other settings than process {here}: start all with the same build of wardflow, the same dataflow file and the same flags"
+                "process {there} is another build of wardflow than process {here} or runs other settings: start all with the same program file, the same dataflow file and the same flags"
             ),
             Self::Address { called, answered } => write!(
                 f,

@@ -175,7 +175,7 @@ fn processes_that_were_started_differently_tell_so_on_both_ends() {
     assert!(
         ends[0]
             .to_string()
-            .starts_with("process 1 runs other settings than process 0")
+            .starts_with("process 1 is another build of wardflow than process 0 or runs other settings")
     );
     let ends: Vec<_> = told(|process, all| process.topology = topology(3, 1, all)).collect();
     let differ = |here, there| Difference::Workers { here, there };

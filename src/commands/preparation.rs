@@ -2,6 +2,8 @@
 //!
 //! Process 0 owns output, vault and device collection. The others get what they need of it with the handshake.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
 
 /// How long the processes of a cluster wait for each other.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What an output and a cluster are bound to: the version. Two builds of one version are not told apart.
+/// What an output is bound to: the version. The processes of a cluster are checked to be one build besides.
 const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
 
 /// What is to be done.
@@ -58,7 +60,11 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         .map(|(owned, _)| owned.vault.wrapped_payload_key().to_vec())
         .unwrap_or_default();
     let secret = secret::load(&task.state)?;
-    let mesh = connect(topology, &secret, fingerprint(task)?, welcome, PATIENCE, interrupted)?;
+    let alike = match topology.processes() {
+        1 => [0; 32], // there is nobody to compare with
+        _ => fingerprint(task)?,
+    };
+    let mesh = connect(topology, &secret, alike, welcome, PATIENCE, interrupted)?;
     // The others come to the key once process 0 has it: what is wrong with it is told once.
     let (owned, key, sealer) = match first {
         Some((owned, key)) => {
@@ -113,18 +119,14 @@ fn load_key(task: &Task) -> Result<(KeyEncryptionKey, Option<KeyNotice>), Failur
     Ok((loaded.key, loaded.notice))
 }
 
-/// Of everything that all processes must have alike.
+/// Of everything that all processes must have alike, the very build included: what rows look like on the wire is the build's.
 fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
     let mut hash = Sha256::new();
-    let codec = if cfg!(feature = "abomonation") {
-        "abomonation"
-    } else {
-        "bytemuck"
-    };
+    let build = build_digest().map_err(|e| Failure::new(format!("the program's own file cannot be read ({e})")))?;
+    hash.update(build);
     let input = task.inputs.fingerprint()?.unwrap_or_default();
     for part in [
         PROGRAM,
-        codec,
         &task.settings.canonical_json(),
         &input,
         &task.settings.replay.epoch_records.to_string(),
@@ -133,4 +135,22 @@ fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
         hash.update(part);
     }
     Ok(hash.finalize().into())
+}
+
+/// Of the running program's own file.
+fn build_digest() -> io::Result<[u8; 32]> {
+    // On Linux this is the file that runs, even where an upgrade has put another in its place.
+    let running = Path::new("/proc/self/exe");
+    let mut file = match running.exists() {
+        true => File::open(running)?,
+        false => File::open(std::env::current_exe()?)?,
+    };
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hash.finalize().into()),
+            read => hash.update(&part[..read]),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `Plain`: a container of plain rows, which travels between processes as the very bytes of the rows.
 //!
 //! The default codec is bytemuck, safe throughout. With the feature `abomonation` it is that crate's, which the
-//! README explains; processes of one cluster are checked to be of the same version and codec before either is used.
+//! README explains. Processes of one cluster are checked to be the same build before either is used.
 
 use timely::Accountable;
 use timely::container::{DrainContainer, PushInto, SizableContainer};
