@@ -1,8 +1,8 @@
 //! The whole job, from files to Parquet: records per second and per CPU-second, and where the time goes.
 //!
 //! `cargo bench --bench replay` replays one million records of the paper (1 KB each, 10,000 devices) with 1 and 2 workers,
-//! with scores, without, and without windows, three times in turn, and prints the medians. `cargo bench --bench replay -- memory` replays 1 and 4
-//! million and prints the peak memory. `-- N` takes N records instead of a million.
+//! with scores, without, and without windows, three times in turn, and prints the medians. `cargo bench --bench replay -- memory` replays 1, 4
+//! and 12 million without scores and prints the peak memory. `-- N` takes N records instead of a million.
 
 #[allow(dead_code)] // the tests use the rest of it
 #[path = "../tests/ward/mod.rs"]
@@ -94,7 +94,7 @@ fn main() {
     let mut summaries: Vec<Vec<Value>> = CASES.iter().map(|_| Vec::new()).collect();
     for run in 0..RUNS {
         for (case, summaries) in CASES.iter().zip(&mut summaries) {
-            summaries.push(replay(folder.path(), &input, case));
+            summaries.push(replay(folder.path(), &input, case, None));
             eprintln!("run {} of {RUNS}: {}, {} workers", run + 1, case.name, case.workers);
         }
     }
@@ -144,37 +144,49 @@ fn shares(summaries: &[Vec<Value>]) {
     );
 }
 
+/// The state fills for one hour of event time, 3.6 million records; behind that the memory must not grow.
 fn memory(folder: &Path, records: u64) {
     println!("{:>10} records   peak memory MB", "");
-    for records in [records, 4 * records] {
-        let input = generate(folder, records);
-        let summary = replay(folder, &input, &CASES[2]);
+    for records in [records, 4 * records, 12 * records] {
+        let ward = ward(records);
+        write_devices(folder, &ward);
+        let summary = replay(folder, Path::new("-"), &CASES[0], Some(&ward));
         println!("{records:>10} {:>23.0}", number(&summary, "peak_rss_bytes") / 1e6);
     }
 }
 
-/// The paper's records with 1 % out of order and 0.2 % bad lines, and their device collection.
-fn generate(folder: &Path, records: u64) -> PathBuf {
-    let ward = Ward {
+/// The paper's records with 1 % out of order and 0.2 % bad lines.
+fn ward(records: u64) -> Ward {
+    Ward {
         disorder: 0.01,
         bad: 0.002,
         ..Ward::of_the_paper(7, records)
-    };
+    }
+}
+
+/// The records in a file, and their device collection beside it.
+fn generate(folder: &Path, records: u64) -> PathBuf {
+    let ward = ward(records);
     let path = folder.join(format!("{records}.jsonl"));
     let mut file = BufWriter::new(File::create(&path).expect("a writable folder"));
     ward.write(&mut file)
         .and_then(|_| file.flush())
         .expect("room for the records");
+    write_devices(folder, &ward);
+    path
+}
+
+fn write_devices(folder: &Path, ward: &Ward) {
     let mut devices = BufWriter::new(File::create(folder.join("devices.csv")).expect("a writable folder"));
     ward.write_devices(&mut devices)
         .and_then(|()| devices.flush())
         .expect("room for the devices");
-    path
 }
 
-fn replay(folder: &Path, input: &Path, case: &Case) -> Value {
+/// Replays a file, or `-` and what the ward writes; the summary.
+fn replay(folder: &Path, input: &Path, case: &Case, written: Option<&Ward>) -> Value {
     let (output, state) = (folder.join("out"), folder.join("out.state"));
-    let done = Command::new(env!("CARGO_BIN_EXE_wardflow"))
+    let mut running = Command::new(env!("CARGO_BIN_EXE_wardflow"))
         .args(["replay", case.dataflow, "--summary", "-", "--input"])
         .arg(input)
         .args(["-w", &case.workers.to_string(), "-o"])
@@ -182,9 +194,17 @@ fn replay(folder: &Path, input: &Path, case: &Case) -> Value {
         .arg("--devices")
         .arg(folder.join("devices.csv"))
         .args(case.settings)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .output()
+        .spawn()
         .expect("the program starts");
+    let mut to = BufWriter::new(running.stdin.take().expect("a pipe was asked for"));
+    if let Some(ward) = written {
+        ward.write(&mut to).expect("the program reads all of it");
+    }
+    drop(to);
+    let done = running.wait_with_output().expect("the program ends");
     assert!(done.status.success(), "the replay failed: {:?}", done.status);
     for folder in [output, state] {
         fs::remove_dir_all(folder).expect("the replay's own folder");
