@@ -10,6 +10,7 @@ use compact_str::CompactString;
 
 use crate::commit::Tally;
 use crate::forest::{self, Parameters};
+use crate::observe::Board;
 use crate::operators::{Committer, Delivery, Grouping, Tumbling, UnknownDevices, WatermarkRules};
 use crate::record::{DeviceFrom, Fields, Parser, Scored, Zone};
 use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, TimestampUnit, WatermarkScope};
@@ -23,6 +24,8 @@ pub struct Shared {
     pub sealer: Arc<Sealer>,
     pub payloads: Arc<PayloadSealer>,
     pub output: PathBuf,
+    /// Of a live run.
+    pub board: Option<Arc<Board>>,
 }
 
 /// What only worker 0 of process 0 has.
@@ -140,6 +143,10 @@ impl Equipment {
             allowed_lateness: windows.allowed_lateness.0,
             max_jump: windows.max_jump.0,
         }
+    }
+
+    pub(super) fn board(&self) -> Option<Arc<Board>> {
+        self.shared.board.clone()
     }
 
     pub(super) fn forest_key(&self) -> Grouping {

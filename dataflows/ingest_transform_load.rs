@@ -12,7 +12,7 @@ use timely::dataflow::operators::{Concat, Probe};
 use super::sensor_collection::collect;
 use super::{Equipment, Sources};
 use crate::commit::Staged;
-use crate::operators::{DeviceUpdate, Rows, arrange_devices, commit, deliver, enrich, list_unknown, unscored};
+use crate::operators::{DeviceUpdate, Rows, arrange_devices, commit, deliver, enrich, list_unknown, show, unscored};
 use crate::record::Reading;
 use crate::sink::Readings;
 use crate::source::Time;
@@ -23,7 +23,7 @@ pub fn ingest_transform_load(sources: Sources<'_>, mut equipment: Equipment) -> 
     let (readings, staged) = collect(sources.records, &mut equipment);
     let (readings, staged) = join(readings, staged, sources.devices, &mut equipment);
 
-    let readings = unscored(readings).probe_with(&flow);
+    let readings = show(unscored(readings), equipment.board()).probe_with(&flow);
     let counts = equipment.reading_counts();
     let staged = staged.concat(deliver(
         readings,

@@ -15,7 +15,7 @@ pub use ingest_transform_load::ingest_transform_load;
 pub use realtime_analytics::realtime_analytics;
 pub use sensor_collection::sensor_collection;
 
-use crate::operators::{DeviceUpdate, EndOfInput, Rows};
+use crate::operators::{DeviceUpdate, Mark, Rows};
 use crate::settings::Dataflow;
 use crate::source::{Chunk, Time};
 
@@ -25,8 +25,8 @@ pub struct Sources<'scope> {
     pub records: Rows<'scope, Chunk>,
     /// Changes of the device collection, on any worker.
     pub devices: Rows<'scope, DeviceUpdate>,
-    /// The end of a finite input, on any one worker.
-    pub ends: Rows<'scope, EndOfInput>,
+    /// The end of a finite input and the silences of a live one, on any one worker.
+    pub marks: Rows<'scope, Mark>,
 }
 
 /// Builds the dataflow that the settings ask for. The probe follows the epochs that have reached the tables' writers: what

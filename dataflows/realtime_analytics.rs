@@ -13,7 +13,8 @@ use super::ingest_transform_load::join;
 use super::sensor_collection::collect;
 use super::{Equipment, Sources};
 use crate::operators::{
-    anomalies, commit, deliver, mark_late, score, score_windows, tumbling, unscored, watermark, watermark_per_device,
+    anomalies, commit, deliver, mark_late, score, score_windows, show, tumbling, unscored, watermark,
+    watermark_per_device,
 };
 use crate::settings::WatermarkScope;
 use crate::sink::{Anomalies, Readings, Windows};
@@ -28,10 +29,10 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     let rules = equipment.watermark_rules();
     let (readings, steps) = match equipment.shared.settings.windows.watermark {
         WatermarkScope::Global => {
-            let (readings, steps) = watermark(readings, sources.ends, rules);
+            let (readings, steps) = watermark(readings, sources.marks, rules);
             (mark_late(readings, steps.clone(), rules), steps)
         }
-        WatermarkScope::Device => watermark_per_device(readings, sources.ends, rules),
+        WatermarkScope::Device => watermark_per_device(readings, sources.marks, rules),
     };
 
     let threshold = equipment.shared.settings.alerts.threshold;
@@ -56,6 +57,7 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     };
 
     let (scored, anomalies) = anomalies(scored, threshold);
+    let scored = show(scored, equipment.board());
 
     let (scored, anomalies, windows) = (
         scored.probe_with(&flow),

@@ -12,7 +12,7 @@ use timely::dataflow::operators::{Concat, Probe};
 use super::{Equipment, Sources};
 use crate::commit::{Staged, Tally};
 use crate::operators::{
-    Rows, collect_identities, commit, count_dropped, deduplicate, deidentify, deliver, parse, select, unscored,
+    Rows, collect_identities, commit, count_dropped, deduplicate, deidentify, deliver, parse, select, show, unscored,
 };
 use crate::record::Reading;
 use crate::sink::{Quarantine, Readings};
@@ -23,7 +23,7 @@ pub fn sensor_collection(sources: Sources<'_>, mut equipment: Equipment) -> Prob
     let flow = ProbeHandle::new();
     let (readings, staged) = collect(sources.records, &mut equipment);
 
-    let readings = unscored(readings).probe_with(&flow);
+    let readings = show(unscored(readings), equipment.board()).probe_with(&flow);
     let staged = staged.concat(deliver(
         readings,
         Readings::new(equipment.columns()),

@@ -11,7 +11,8 @@
 //! below them, knowing nothing of timely:
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
-//!   settings  the dataflow file   observe   what a run has cost
+//!   settings  the dataflow file   observe   what a run does and costs
+//!   broker    the demo's own MQTT broker
 //! ```
 //!
 //! The invariant that everything hangs on: the committed output is a pure function of input, settings, device collection, vault
@@ -19,6 +20,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod cluster;
 pub mod commands;
 pub mod commit;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::panic;
 use std::process;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -22,6 +23,15 @@ const PEER_LOST: &str = "timely communication error:";
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// Whether a supervisor of `--spawn` watches this process and tells the user who ended first.
 static SUPERVISED: AtomicBool = AtomicBool::new(false);
+
+/// What is done before a process tells why it ends.
+static BEFORE_END: OnceLock<fn()> = OnceLock::new();
+
+/// Has `what` done before the process tells why it ends, from whatever thread: a terminal is to be given back first. The
+/// first call counts.
+pub fn before_end(what: fn()) {
+    let _ = BEFORE_END.set(what);
+}
 
 /// Ends the process with status 1 after the line `wardflow: ` and `error`. From any thread; when several call,
 /// the first one's error is told and the others wait for the end.
@@ -75,6 +85,9 @@ fn end(status: i32, error: Option<&str>) -> ! {
         loop {
             thread::park();
         }
+    }
+    if let Some(first) = BEFORE_END.get() {
+        first();
     }
     if let Some(error) = error.filter(|_| !told_by_supervisor(status)) {
         say(error);

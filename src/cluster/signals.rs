@@ -41,6 +41,11 @@ impl Interrupted {
         Ok(())
     }
 
+    /// Asks this process to end as a signal would.
+    pub fn set(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a signal came. Cheap enough for every step of a worker.
     pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed)

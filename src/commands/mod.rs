@@ -4,18 +4,23 @@
 //! 130 an interrupted replay.
 
 mod cluster_flags;
+mod live;
 mod preparation;
 mod replay;
+mod run;
 mod vault;
 mod workers;
 
-use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::{fmt, fs};
 
 use clap::{Parser, Subcommand};
 
 use crate::cluster::{ClusterError, told_by_supervisor};
+use crate::observe::Summary;
+use crate::settings::Settings;
 
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
@@ -28,6 +33,8 @@ pub struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run live records from an MQTT broker through a dataflow
+    Run(run::Run),
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),
     /// Look into the vault: who a patient is
@@ -71,10 +78,43 @@ fn tell(message: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
+/// The settings of a dataflow, with what flags and environment say.
+fn load_settings(
+    dataflow: &str,
+    mut overrides: Vec<String>,
+    output: Option<&Path>,
+    devices: Option<&Path>,
+) -> Result<Settings, Failure> {
+    let path = |key: &str, path: &Path| format!("{key}={}", toml::Value::String(path.display().to_string()));
+    overrides.extend(output.map(|dir| path("output.path", dir)));
+    overrides.extend(devices.map(|file| path("devices.path", file)));
+    let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    Ok(Settings::load(dataflow, &overrides, environment)?)
+}
+
+/// Writes a summary as JSON to a file, or to standard output (`-`); nowhere without a path.
+fn write_summary(summary: &Summary, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let mut json = serde_json::to_string_pretty(summary)?;
+    json.push('\n');
+    let written = match path == Path::new("-") {
+        true => io::stdout().write_all(json.as_bytes()),
+        false => fs::write(path, json),
+    };
+    written.map_err(|e| {
+        let shown = path.display();
+        Failure::new(format!(
+            "{shown}: the summary cannot be written ({e}); the output is complete"
+        ))
+    })
+}
+
 impl CommandLine {
     /// Runs the command; tells a failure on standard error.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
+            Command::Run(run) => run.run(),
             Command::Replay(replay) => replay.run(),
             Command::Vault(vault) => vault.run(),
         };

@@ -27,9 +27,26 @@ const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
 /// What is to be done.
 pub(super) struct Task {
     pub(super) settings: Settings,
-    pub(super) inputs: Inputs,
+    pub(super) input: Input,
     pub(super) output: PathBuf,
     pub(super) state: PathBuf,
+}
+
+/// Where the records come from.
+pub(super) enum Input {
+    Files(Inputs),
+    /// A broker; its topics.
+    Live(Vec<String>),
+}
+
+impl Input {
+    /// What the output is bound to; `None` for standard input.
+    fn fingerprint(&self) -> Result<Option<String>, Failure> {
+        Ok(match self {
+            Input::Files(inputs) => inputs.fingerprint()?,
+            Input::Live(topics) => Some(format!("mqtt {}", topics.join(" "))),
+        })
+    }
 }
 
 /// What is at hand.
@@ -97,7 +114,7 @@ fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
         program: PROGRAM.to_owned(),
         dataflow: task.settings.dataflow.name().to_owned(),
         settings: task.settings.canonical_json(),
-        input: task.inputs.fingerprint()?,
+        input: task.input.fingerprint()?,
         devices: devices.as_ref().map(|collection| collection.fingerprint().to_owned()),
     })?;
     let (key, notice) = load_key(task)?;
@@ -124,7 +141,7 @@ fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
     let mut hash = Sha256::new();
     let build = build_digest().map_err(|e| Failure::new(format!("the program's own file cannot be read ({e})")))?;
     hash.update(build);
-    let input = task.inputs.fingerprint()?.unwrap_or_default();
+    let input = task.input.fingerprint()?.unwrap_or_default();
     for part in [
         PROGRAM,
         &task.settings.canonical_json(),

@@ -1,20 +1,17 @@
 //! `wardflow replay`: historical data through a dataflow, as fast as it goes.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
-use super::preparation::{Task, prepare};
-use super::workers::{Finished, run_workers};
-use super::{Failure, tell};
+use super::preparation::{Input, Task, prepare};
+use super::workers::{Finished, Work, run_workers};
+use super::{Failure, load_settings, tell, write_summary};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
 use crate::observe::Summary;
-use crate::settings::Settings;
 use crate::source::Inputs;
 
 /// The vault's file in the state folder.
@@ -55,7 +52,12 @@ pub(super) fn state_beside(output: &Path) -> PathBuf {
 
 impl Replay {
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let settings = self.settings()?;
+        let settings = load_settings(
+            &self.dataflow,
+            self.set.clone(),
+            self.output.as_deref(),
+            self.devices.as_deref(),
+        )?;
         let inputs = Inputs::find(&self.input)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && inputs.is_standard_input() {
@@ -72,30 +74,16 @@ impl Replay {
         let started = Instant::now();
         let task = Task {
             settings,
-            inputs,
+            input: Input::Files(inputs.clone()),
             output,
             state,
         };
         let preparation = prepare(&task, &topology, &interrupted)?;
-        let finished = run_workers(&task, &topology, preparation, &interrupted)?;
+        let finished = run_workers(&task, &topology, preparation, Work::Replay(inputs), &interrupted)?;
         if let Some(manifest) = &finished.manifest {
             self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
         }
         Ok(0)
-    }
-
-    fn settings(&self) -> Result<Settings, Failure> {
-        let path = |key: &str, path: &Path| format!("{key}={}", toml::Value::String(path.display().to_string()));
-        let mut overrides = self.set.clone();
-        overrides.extend(self.output.as_deref().map(|dir| path("output.path", dir)));
-        overrides.extend(self.devices.as_deref().map(|file| path("devices.path", file)));
-        let environment = std::env::vars_os().map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        });
-        Ok(Settings::load(&self.dataflow, &overrides, environment)?)
     }
 
     fn report(&self, task: &Task, finished: &Finished, manifest: &Manifest, seconds: f64) -> Result<(), Failure> {
@@ -112,7 +100,6 @@ impl Replay {
             *usage,
             stages.clone(),
         );
-        let to_stdout = self.summary.as_deref() == Some(Path::new("-"));
         tell(format_args!("{name}: {summary}\n  in {}", task.output.display()));
         if let Some(warning) = summary.late_warning() {
             tell(format_args!("wardflow: warning: {warning}"));
@@ -123,19 +110,6 @@ impl Replay {
                 "{records} records were read but {accounted} are accounted for: this is a defect of the program, please report it"
             )));
         }
-        let Some(path) = &self.summary else { return Ok(()) };
-        let mut json = serde_json::to_string_pretty(&summary)?;
-        json.push('\n');
-        let written = if to_stdout {
-            std::io::stdout().write_all(json.as_bytes())
-        } else {
-            fs::write(path, json)
-        };
-        written.map_err(|e| {
-            Failure::new(format!(
-                "{}: the summary cannot be written ({e}); the output is complete",
-                path.display()
-            ))
-        })
+        write_summary(&summary, self.summary.as_deref())
     }
 }

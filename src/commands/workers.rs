@@ -18,9 +18,11 @@ use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
 use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build};
 use crate::devices::Collection;
-use crate::observe::{Stages, Usage};
-use crate::operators::{Committer, DeviceKey, DeviceUpdate, EndOfInput, UnknownDevices};
-use crate::source::{Chunk, Cut, Feed, FeedHandle, ReadError, Reader, Time, start};
+use crate::observe::{Board, Stages, Usage};
+use crate::operators::{Committer, DeviceKey, DeviceUpdate, Mark, UnknownDevices};
+use crate::source::{
+    Chunk, Cut, Feed, FeedHandle, Inputs, Live, LiveCut, ReadError, Reader, Subscription, Time, start,
+};
 
 /// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small.
 const IN_FLIGHT: usize = 8;
@@ -40,11 +42,20 @@ pub(super) struct Finished {
     pub(super) stages: BTreeMap<String, f64>,
 }
 
+/// What the workers are to do.
+pub(super) enum Work {
+    /// Files to their end; an interruption ends the process at once.
+    Replay(Inputs),
+    /// A subscription until an interruption, and then all that has come; the board shows how it goes.
+    Live(Subscription, Arc<Board>),
+}
+
 /// Runs to the end of the input.
 pub(super) fn run_workers(
     task: &Task,
     topology: &Topology,
     preparation: Preparation,
+    work: Work,
     interrupted: &Interrupted,
 ) -> Result<Finished, Failure> {
     let Preparation {
@@ -55,17 +66,37 @@ pub(super) fn run_workers(
     } = preparation;
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
-    let cut = Cut {
-        epoch_records: settings.replay.epoch_records,
-        commit_records: settings.output.commit_rows,
-        commit_bytes: settings.output.commit_bytes,
-        max_record_bytes: settings.record.max_record_bytes,
-        workers: workers * topology.processes(),
-        mine: first..first + workers,
+    let found = owned.as_ref().map(|owned| &owned.found);
+    let fail = |ReadError { file, error }| halt(format!("{file}: cannot be read any further ({error})"));
+    let (feeds, board) = match work {
+        Work::Replay(inputs) => {
+            let cut = Cut {
+                epoch_records: settings.replay.epoch_records,
+                commit_records: settings.output.commit_rows,
+                commit_bytes: settings.output.commit_bytes,
+                max_record_bytes: settings.record.max_record_bytes,
+                workers: workers * topology.processes(),
+                mine: first..first + workers,
+            };
+            (start(Reader::new(&inputs, cut), workers, fail), None)
+        }
+        Work::Live(subscription, board) => {
+            let cut = LiveCut {
+                epoch_records: settings.replay.epoch_records,
+                commit_records: settings.output.commit_rows,
+                commit_bytes: settings.output.commit_bytes,
+                commit_interval: settings.output.commit_interval.into(),
+                idle_after: settings.windows.idle_after.into(),
+                max_record_bytes: settings.record.max_record_bytes,
+                workers,
+                first_commit: found.map_or(0, |found| found.commits),
+                first_position: found.map_or(0, |found| found.tally.records()),
+            };
+            let stop = interrupted.clone();
+            let live = Live::new(subscription, cut, move || stop.is_set());
+            (start(live, workers, fail), Some(board))
+        }
     };
-    let feeds = start(Reader::new(&task.inputs, cut), workers, |ReadError { file, error }| {
-        halt(format!("{file}: cannot be read any further ({error})"))
-    });
     // Each worker takes its own out of here when it starts.
     let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
     let owned = Mutex::new(owned);
@@ -74,6 +105,7 @@ pub(super) fn run_workers(
         sealer,
         payloads,
         output: task.output.clone(),
+        board: board.clone(),
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
 
@@ -95,7 +127,11 @@ pub(super) fn run_workers(
                 vault,
                 devices,
             }) => {
-                let committer = Rc::new(RefCell::new(Committer::new(folder, found)));
+                let committer = match board {
+                    None => Committer::new(folder, found),
+                    Some(_) => Committer::continuing(folder, found),
+                };
+                let committer = Rc::new(RefCell::new(committer));
                 let unknown_devices = UnknownDevices::new(state.join(UNKNOWN_DEVICES));
                 (
                     Some(KeptByOne {
@@ -109,17 +145,24 @@ pub(super) fn run_workers(
             }
         };
         let watched = Stages::watch(worker);
-        run_worker(
-            worker,
-            &feed,
-            Equipment::new(shared.clone(), kept),
-            devices,
-            &interrupted,
-        );
+        let equipment = Equipment::new(shared.clone(), kept);
+        let show = || {
+            if let (Some(board), Some(committer)) = (&board, &committer) {
+                let manifest = &committer.borrow().manifest;
+                board.progress(feed.records(), manifest.commits, &manifest.tally);
+            }
+        };
+        // A live run ends when its source does, a replay at once.
+        let halts = board.is_none().then_some(&interrupted);
+        run_worker(worker, &feed, equipment, devices, halts, show);
         let (usage, stages) = gather(worker, worker.index() == first, &watched);
         let manifest = committer.map(|committer| {
             let mut committer = committer.borrow_mut();
-            committer.complete().unwrap_or_else(|e| halt(e));
+            let ended = match board {
+                None => committer.complete(),
+                Some(_) => committer.pause(),
+            };
+            ended.unwrap_or_else(|e| halt(e));
             committer.manifest.clone()
         });
         (feed.records(), manifest, usage, stages)
@@ -139,27 +182,29 @@ fn run_worker(
     feed: &FeedHandle,
     equipment: Equipment,
     devices: Option<Collection>,
-    interrupted: &Interrupted,
+    halts: Option<&Interrupted>,
+    show: impl Fn(),
 ) {
-    let (mut records, mut ends, mut updates): (Input<Chunk>, Input<EndOfInput>, Input<DeviceUpdate>) =
+    let (mut records, mut marks, mut updates): (Input<Chunk>, Input<Mark>, Input<DeviceUpdate>) =
         (InputHandle::new(), InputHandle::new(), InputHandle::new());
     let flow = worker.dataflow::<Time, _, _>(|scope| {
         let sources = Sources {
             records: records.to_stream(scope),
             devices: updates.to_stream(scope),
-            ends: ends.to_stream(scope),
+            marks: marks.to_stream(scope),
         };
         build(sources, equipment)
     });
     for (device, facts) in devices.into_iter().flat_map(Collection::into_devices) {
         updates.send((DeviceKey(device), Some(facts), 0));
     }
-    updates.close(); // nothing of it changes during a replay
+    updates.close(); // nothing of it changes during a run
 
     feed.wake_this_thread();
     let mut in_flight: VecDeque<Time> = VecDeque::new();
     loop {
-        check(interrupted);
+        check(halts);
+        show();
         while in_flight.front().is_some_and(|time| !flow.less_equal(time)) {
             in_flight.pop_front();
         }
@@ -174,29 +219,34 @@ fn run_worker(
             Feed::End => break,
             Feed::Epoch(time, chunk) => {
                 records.advance_to(time);
-                ends.advance_to(time);
+                marks.advance_to(time);
                 if chunk.ends_input && worker.index() == 0 {
-                    ends.send(EndOfInput);
+                    marks.send(Mark::End);
+                }
+                if let (Some(at), 0) = (chunk.idle, worker.index()) {
+                    let position = chunk.first_position();
+                    marks.send(Mark::Idle { position, at });
                 }
                 records.send(chunk);
                 records.advance_to(time + 1);
-                ends.advance_to(time + 1);
+                marks.advance_to(time + 1);
                 in_flight.push_back(time);
                 worker.step();
             }
         }
     }
     records.close();
-    ends.close();
+    marks.close();
     while worker.has_dataflows() {
-        check(interrupted);
+        check(halts);
+        show();
         worker.step_or_park(Some(IDLE));
     }
 }
 
 /// An interrupted replay keeps its last commit. Nothing else is lost by ending at once, and nothing can hang.
-fn check(interrupted: &Interrupted) {
-    if interrupted.is_set() {
+fn check(interrupted: Option<&Interrupted>) {
+    if interrupted.is_some_and(Interrupted::is_set) {
         halt_with(
             130,
             "interrupted; what is committed stays, the same command goes on from there",

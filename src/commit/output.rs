@@ -208,7 +208,7 @@ impl OutputFolder {
         }
     }
 
-    /// Ends a run that has taken its input to the end.
+    /// Ends a run: nothing of it is left to be committed.
     ///
     /// # Errors
     /// A folder that cannot be written.

@@ -43,6 +43,26 @@ impl Tally {
         }
     }
 
+    /// What has been added to `earlier`, which this has grown from.
+    pub fn since(&self, earlier: &Tally) -> Tally {
+        let quarantined = self.quarantined.iter().map(|(reason, count)| {
+            let before = earlier.quarantined.get(reason).copied().unwrap_or_default();
+            (*reason, count - before)
+        });
+        Tally {
+            not_selected: self.not_selected - earlier.not_selected,
+            duplicates: self.duplicates - earlier.duplicates,
+            readings: self.readings - earlier.readings,
+            late: self.late - earlier.late,
+            unknown_devices: self.unknown_devices - earlier.unknown_devices,
+            anomalies: self.anomalies - earlier.anomalies,
+            windows: self.windows - earlier.windows,
+            revisions: self.revisions - earlier.revisions,
+            quarantined: quarantined.filter(|(_, count)| *count > 0).collect(),
+            output_bytes: self.output_bytes - earlier.output_bytes,
+        }
+    }
+
     /// Records that are accounted for: not selected, dropped as copies, refused, or read.
     pub fn records(&self) -> u64 {
         self.not_selected + self.duplicates + self.readings + self.quarantined.values().sum::<u64>()

@@ -20,7 +20,7 @@ use crate::source::{commit_of, end_of_commit};
 /// Worker 0's part of committing.
 pub struct Committer {
     folder: OutputFolder,
-    /// How far the output has come; counts from the start of this run.
+    /// How far the output has come.
     pub manifest: Manifest,
     /// Commits that an earlier run of the same replay has made: they are made again without being taken back first.
     made_before: u32,
@@ -35,6 +35,23 @@ impl Committer {
             manifest: Manifest::new(found.belongs_to),
             made_before,
         }
+    }
+
+    /// For a run that goes on where the run before it stopped.
+    pub fn continuing(folder: OutputFolder, found: Manifest) -> Committer {
+        Committer {
+            folder,
+            manifest: found,
+            made_before: 0,
+        }
+    }
+
+    /// Ends a run that another one will continue.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn pause(&self) -> Result<(), SinkError> {
+        self.folder.complete(&self.manifest)
     }
 
     /// Marks the input as taken to its end, behind the last commit.

@@ -154,6 +154,7 @@ mod tests {
         Reading {
             position,
             timestamp,
+            received: i64::MAX,
             device: DeviceId::new(format!("monitor-{device}")),
             patient: None,
             measures: Default::default(),

@@ -176,6 +176,7 @@ mod tests {
         let reading = Reading {
             position,
             timestamp: day * DAY + position as i64,
+            received: i64::MAX,
             device: DeviceId::new(format!("monitor-{device}")),
             patient: Some("p".into()),
             measures: [measure].as_slice().into(),

@@ -67,6 +67,7 @@ mod tests {
         Reading {
             position,
             timestamp: 0,
+            received: i64::MAX,
             device: DeviceId::new("monitor"),
             patient: None,
             measures: Default::default(),

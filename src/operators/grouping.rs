@@ -106,6 +106,7 @@ mod tests {
         let reading = Reading {
             position: 0,
             timestamp: 0,
+            received: i64::MAX,
             device: DeviceId::new("d"),
             patient: None,
             measures: Default::default(),

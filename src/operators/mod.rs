@@ -23,6 +23,7 @@ mod score;
 mod score_windows;
 mod select;
 mod shard;
+mod show;
 mod stash;
 mod tap;
 mod tumbling;
@@ -44,8 +45,9 @@ pub use score::{score, unscored};
 pub use score_windows::score_windows;
 pub use select::select;
 pub use shard::{DeviceKey, route_device, route_key};
+pub use show::show;
 pub use tumbling::{Tumbling, tumbling};
-pub use watermark::{EndOfInput, Step, WatermarkRules, watermark, watermark_per_device};
+pub use watermark::{Mark, Step, WatermarkRules, watermark, watermark_per_device};
 
 /// A stream of rows.
 pub type Rows<'scope, D> = timely::dataflow::StreamVec<'scope, crate::source::Time, D>;

@@ -24,7 +24,10 @@ pub fn parse<'scope>(
                 let mut readings = Vec::with_capacity(chunk.len());
                 for record in chunk.records() {
                     match parser.parse(record.bytes, record.length, record.position, &record.file.stem) {
-                        Ok(reading) => readings.push(reading),
+                        Ok(mut parsed) => {
+                            parsed.reading.received = record.received;
+                            readings.push(parsed);
+                        }
                         Err(rejection) => quarantined.give(seal(&sealer, &record, rejection)),
                     }
                 }

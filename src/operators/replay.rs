@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
-use super::{EndOfInput, Rows};
+use super::{Mark, Rows};
 use crate::source::{Time, commit_of, time_of};
 
 /// How rows, which are in the order of the source, come to the workers.
@@ -90,7 +90,7 @@ pub(super) fn replay<D, R, B>(plan: Plan, rows: Vec<D>, build: B) -> Vec<R>
 where
     D: Clone + Send + Sync + 'static,
     R: Send + 'static,
-    B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, EndOfInput>, Seen<R>) + Send + Sync + 'static,
+    B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, Mark>, Seen<R>) + Send + Sync + 'static,
 {
     let (dealt, last) = plan.deal(rows.len());
     let mut epochs: BTreeMap<Time, Vec<(usize, D)>> = BTreeMap::new();
@@ -101,7 +101,7 @@ where
     let guards = timely::execute(timely::Config::process(plan.workers), move |worker| {
         let seen = Seen::<R>::default();
         let mut rows = InputHandle::<Time, CapacityContainerBuilder<Vec<D>>>::new();
-        let mut ends = InputHandle::<Time, CapacityContainerBuilder<Vec<EndOfInput>>>::new();
+        let mut ends = InputHandle::<Time, CapacityContainerBuilder<Vec<Mark>>>::new();
         worker.dataflow::<Time, _, _>(|scope| {
             build(rows.to_stream(scope), ends.to_stream(scope), Rc::clone(&seen));
         });
@@ -115,7 +115,7 @@ where
                 }
             }
             if *time == last && worker.index() == plan.workers - 1 {
-                ends.send(EndOfInput);
+                ends.send(Mark::End);
             }
             rows.flush();
             (0..*steps).for_each(|_| _ = worker.step());

@@ -160,6 +160,7 @@ mod tests {
         Reading {
             position,
             timestamp: 0,
+            received: i64::MAX,
             device: DeviceId::new(format!("monitor-{device}")),
             patient: None,
             measures: measures.as_slice().into(),

@@ -49,6 +49,7 @@ mod tests {
         let reading = Reading {
             position,
             timestamp: 0,
+            received: i64::MAX,
             device: DeviceId::new(format!("d{device}")),
             patient: patient.map(|patient| format!("p{patient}").into()),
             measures: Default::default(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange as ExchangePact, ExchangeCore};
+use timely::dataflow::channels::pact::{Exchange as ExchangePact, ExchangeCore, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Capability, Concat, Exchange};
@@ -43,18 +43,23 @@ pub struct Step {
     pub out_of_reach: i64,
 }
 
-/// The input has ended: every window is complete.
+/// What a source tells besides its records; on one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndOfInput;
+pub enum Mark {
+    /// The input has ended: every window is complete.
+    End,
+    /// A live source has been silent before the record at `position`: event time is taken to have come to `at`.
+    Idle { position: u64, at: EventTime },
+}
 
 impl Step {
-    fn end(_: EndOfInput) -> Step {
-        Step {
+    fn end(mark: Mark) -> Option<Step> {
+        (mark == Mark::End).then_some(Step {
             position: u64::MAX,
             device: None,
             complete: i64::MAX,
             out_of_reach: i64::MAX,
-        }
+        })
     }
 }
 
@@ -84,12 +89,20 @@ pub(super) struct Observation {
     pub(super) device: u64,
 }
 
+/// Stands for no device: a source's silence.
+const IDLE: u64 = 0;
+
+/// The event time by which a reading moves the watermark: a live source knows that nothing it receives is of the future.
+fn counted(reading: &Reading) -> EventTime {
+    reading.timestamp.min(reading.received)
+}
+
 /// The readings unchanged, and everybody's watermark, brought to every worker.
 ///
 /// The readings must come in source order on each worker, as [`enrich`](super::enrich()) gives them.
 pub fn watermark<'scope>(
     readings: Rows<'scope, Reading>,
-    ends: Rows<'scope, EndOfInput>,
+    marks: Rows<'scope, Mark>,
     rules: WatermarkRules,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
     let mut relevant = Relevant::default();
@@ -97,15 +110,31 @@ pub fn watermark<'scope>(
         readings,
         "Observe",
         move |reading: &Reading| {
-            let device = reading.device.stable_hash();
+            let device = reading.device.stable_hash().max(1); // 0 is nobody's
             Some(Observation {
                 position: reading.position,
-                time: reading.timestamp,
+                time: counted(reading),
                 device,
             })
             .filter(|o| relevant.is(o))
         },
     );
+    let silences = marks.clone().unary(Pipeline, "Silences", |_, _| {
+        |input, output| {
+            input.for_each_stamp(|stamp, batches| {
+                let idle = batches.flat_map(|batch| batch.drain(..)).filter_map(|mark| match mark {
+                    Mark::End => None,
+                    Mark::Idle { position, at } => Some(Observation {
+                        position,
+                        time: at,
+                        device: IDLE,
+                    }),
+                });
+                output.session(&stamp).give_iterator(idle);
+            });
+        }
+    });
+    let observations = observations.concat(silences);
     let to_one = ExchangeCore::<CapacityContainerBuilder<Plain<Observation>>, _>::new(|_: &Observation| 0);
     let mut held: BTreeMap<Time, (Capability<Time>, Vec<Observation>)> = BTreeMap::new();
     let mut clock = EventClock::new(rules.max_jump);
@@ -127,7 +156,7 @@ pub fn watermark<'scope>(
                         break;
                     }
                     let (capability, mut observations) = first.remove();
-                    observations.sort_unstable_by_key(|o| o.position);
+                    observations.sort_unstable_by_key(|o| (o.position, o.device != IDLE)); // silence was before the record
                     let mut session = output.session(&capability);
                     for Observation { position, time, device } in observations {
                         let Some(high) = clock.observe(device, time) else {
@@ -147,13 +176,13 @@ pub fn watermark<'scope>(
                 }
             }
         });
-    (readings, steps.concat(ends.map(Step::end)).broadcast())
+    (readings, steps.concat(marks.flat_map(Step::end)).broadcast())
 }
 
 /// A watermark for each device: the readings with `late` set, and the steps, brought to where [`route_device`] the device is.
 pub fn watermark_per_device<'scope>(
     readings: Rows<'scope, Reading>,
-    ends: Rows<'scope, EndOfInput>,
+    marks: Rows<'scope, Mark>,
     rules: WatermarkRules,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
     struct OfDevice {
@@ -178,7 +207,7 @@ pub fn watermark_per_device<'scope>(
                         reached: (i64::MIN, i64::MIN),
                     };
                     let device = devices.entry(reading.device.clone()).or_insert_with(fresh);
-                    if let Some(high) = device.clock.observe(0, reading.timestamp) {
+                    if let Some(high) = device.clock.observe(1, counted(reading)) {
                         let reached = rules.reached(high);
                         if reached != device.reached {
                             device.reached = reached;
@@ -200,7 +229,7 @@ pub fn watermark_per_device<'scope>(
         },
     );
     let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, route_device));
-    (readings, own.concat(ends.map(Step::end).broadcast()))
+    (readings, own.concat(marks.flat_map(Step::end).broadcast()))
 }
 
 /// Which observations can still move a clock: once two devices have both come to a time, no earlier one can.
@@ -256,6 +285,10 @@ impl EventClock {
 
     /// Takes one event time, in source order; the highest that counts now, `None` before there is one.
     fn observe(&mut self, device: u64, time: EventTime) -> Option<EventTime> {
+        if device == IDLE {
+            self.high = self.high.map(|high| high.max(time));
+            return self.high;
+        }
         self.several_devices |= *self.first_device.get_or_insert(device) != device;
         if self.within_reach(time) {
             self.high = self.high.max(Some(time));

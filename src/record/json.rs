@@ -126,6 +126,7 @@ impl Parser {
         let reading = Reading {
             position,
             timestamp,
+            received: i64::MAX, // a live source sets it
             device,
             patient,
             measures: measures.collect::<Result<_, _>>()?,

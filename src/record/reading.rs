@@ -21,6 +21,8 @@ pub struct Reading {
     pub position: u64,
     /// Event time.
     pub timestamp: EventTime,
+    /// When a live source received it; [`EventTime::MAX`] where nobody knows.
+    pub received: EventTime,
     pub device: DeviceId,
     pub patient: Option<CompactString>,
     pub measures: Measures,

@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is about where things are and how fast they go, and changes no row.
-const WITHOUT_INFLUENCE: [(&str, &str); 8] = [
+const WITHOUT_INFLUENCE: [(&str, &str); 9] = [
     ("keys", "kek"),
     ("devices", "path"),
     ("forest", "max_keys"),
+    ("output", "commit_interval"),
     ("output", "path"),
     ("source", "url"),
     ("source", "topics"),

@@ -15,6 +15,13 @@ impl Micros {
     const LONGEST: i64 = 36_500 * Micros::DAY.0;
 }
 
+impl From<Micros> for std::time::Duration {
+    /// Negative ones, of which there are none among the settings, as zero.
+    fn from(Micros(micros): Micros) -> Self {
+        std::time::Duration::from_micros(micros.max(0) as u64)
+    }
+}
+
 /// Reads `30s`, `500ms`, `1h`: a whole number and one of us, ms, s, m, h, d.
 pub(super) fn duration(text: &str) -> Result<Micros, &'static str> {
     let (number, unit) = number_and_unit(text).ok_or("is not a duration")?;

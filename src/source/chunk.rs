@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::InputFile;
+use crate::record::EventTime;
 
 /// One record within a chunk's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub struct Line {
     pub(super) number: u64,
     /// Its whole length in bytes; more than is kept here when it was over the limit.
     pub(super) length: u64,
+    /// When a live source received it; [`EventTime::MAX`] in files.
+    pub(super) received: EventTime,
 }
 
 /// Raw records in source order. Holds PHI, so it can neither be serialized nor be exchanged, and is not shown.
@@ -28,6 +31,8 @@ pub struct Chunk {
     pub(super) files: Arc<[InputFile]>,
     /// Whether the input ends behind this chunk.
     pub ends_input: bool,
+    /// What a live source that has been silent takes event time to have come to, before its next record.
+    pub idle: Option<EventTime>,
 }
 
 /// One raw record.
@@ -37,6 +42,7 @@ pub struct Record<'a> {
     pub length: u64,
     pub file: &'a InputFile,
     pub line: u64,
+    pub received: EventTime,
 }
 
 impl Chunk {
@@ -49,7 +55,13 @@ impl Chunk {
             lines: Vec::new(),
             files,
             ends_input: false,
+            idle: None,
         }
+    }
+
+    /// Position of the first record, or of the next one where there is none.
+    pub fn first_position(&self) -> u64 {
+        self.first_position
     }
 
     /// How many records it holds.
@@ -72,6 +84,7 @@ impl Chunk {
                 length: line.length,
                 file: &self.files[line.file as usize],
                 line: line.number,
+                received: line.received,
             })
     }
 }

@@ -1,6 +1,6 @@
 //! The thread that reads the input and feeds the workers of this process.
 //!
-//! In: a [`Reader`]. Out: one bounded queue of epochs for each local worker. A worker that falls behind
+//! In: [`Epochs`], from a [`Reader`] of files or a live source. Out: one bounded queue of epochs for each local worker. A worker that falls behind
 //! holds the reader back, so the input is never read far ahead of the dataflow.
 
 use std::sync::Arc;
@@ -14,6 +14,28 @@ use super::{Chunk, Time};
 
 /// Epochs that wait for a worker at most.
 const AHEAD: usize = 2;
+
+/// What cuts a source into epochs.
+pub trait Epochs: Send + 'static {
+    /// The next epoch, or `None` behind the last one.
+    ///
+    /// # Errors
+    /// A source that can no longer be read.
+    fn next_epoch(&mut self) -> Result<Option<Epoch>, ReadError>;
+
+    /// Records so far, those of other processes' workers included.
+    fn records(&self) -> u64;
+}
+
+impl Epochs for Reader {
+    fn next_epoch(&mut self) -> Result<Option<Epoch>, ReadError> {
+        Reader::next_epoch(self)
+    }
+
+    fn records(&self) -> u64 {
+        Reader::records(self)
+    }
+}
 
 /// What a worker finds at its queue.
 pub enum Feed {
@@ -55,7 +77,11 @@ impl FeedHandle {
 }
 
 /// Starts reading; one handle for each of `workers` local workers. `fail` is called when the input cannot be read.
-pub fn start(mut reader: Reader, workers: usize, fail: impl FnOnce(ReadError) + Send + 'static) -> Vec<FeedHandle> {
+pub fn start(
+    mut reader: impl Epochs,
+    workers: usize,
+    fail: impl FnOnce(ReadError) + Send + 'static,
+) -> Vec<FeedHandle> {
     let records = Arc::new(AtomicU64::new(0));
     let (mut queues, mut handles) = (Vec::new(), Vec::new());
     for _ in 0..workers {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Chunk, InputFile, Inputs, Line, Time, time_of};
+use crate::record::EventTime;
 
 /// An epoch ends after this many bytes at the latest, so that long records do not fill the memory.
 const EPOCH_BYTES: u64 = 16 << 20;
@@ -181,6 +182,7 @@ impl Reader {
                     file: *file,
                     number: *number,
                     length: line.length,
+                    received: EventTime::MAX,
                 });
             }
             return Ok(Some(line.length));

@@ -110,6 +110,15 @@ impl InputFile {
         }
     }
 
+    /// What stands for the file where records come from a broker; its stem is the topic's last level.
+    pub(super) fn topic(topic: &str) -> InputFile {
+        InputFile {
+            path: None,
+            name: topic.to_owned(),
+            stem: topic.rsplit('/').next().unwrap_or(topic).to_owned(),
+        }
+    }
+
     /// Opens it for reading from its start.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.path {

@@ -91,6 +91,7 @@ fn reading(position: u64, sample: &Sample) -> Reading {
     Reading {
         position,
         timestamp: sample.time,
+        received: i64::MAX,
         device: DeviceId::new(device(sample)),
         patient: None,
         measures: sample.measures.as_slice().into(),

@@ -17,6 +17,7 @@ fn scored() -> Scored {
     let reading = Reading {
         position: 0,
         timestamp: 0,
+        received: i64::MAX,
         device: DeviceId::new("d"),
         patient: None,
         measures: Measures::from_slice(&[1.0, 2.0]),

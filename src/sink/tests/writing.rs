@@ -13,6 +13,7 @@ fn row(position: u64, day: i64) -> Scored {
     let reading = Reading {
         position,
         timestamp: day * DAY + position as i64,
+        received: i64::MAX,
         device: DeviceId::new(format!("monitor-{}", position % 7)),
         patient: None,
         measures: Measures::from_slice(&[position as f64 / 3.0, f64::NAN]),

@@ -1,0 +1,206 @@
+//! A live run: from the subscription to the last commit, with a view of it on the terminal.
+//!
+//! In: settings, and where output and state go. Out: how far the output has come. Used by `run` and the demo.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::preparation::{Input, Task, prepare};
+use super::workers::{Work, run_workers};
+use super::{Failure, tell};
+use crate::cluster::{Interrupted, Topology, before_end};
+use crate::observe::{Board, Screen, Summary, clock, explained, grouped};
+use crate::settings::Settings;
+use crate::source::{Connectivity, subscribe};
+
+/// How often the screen is drawn.
+const FRAME: Duration = Duration::from_millis(200);
+/// How often a line is written where there is no screen: at first, and later.
+const LINES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+const AT_FIRST: Duration = Duration::from_secs(60);
+
+/// What is to be run.
+pub(super) struct LiveRun {
+    pub(super) settings: Settings,
+    pub(super) output: PathBuf,
+    pub(super) state: PathBuf,
+    /// What stands above the screen.
+    pub(super) title: String,
+}
+
+impl LiveRun {
+    /// Runs until `interrupted`, and then commits what has come. `subscribed` is called once the broker has agreed.
+    pub(super) fn run(
+        self,
+        topology: &Topology,
+        interrupted: &Interrupted,
+        subscribed: impl FnOnce(),
+    ) -> Result<Summary, Failure> {
+        let started = Instant::now();
+        let LiveRun {
+            settings,
+            output,
+            state,
+            title,
+        } = self;
+        let threshold = settings.alerts.threshold;
+        let (source, most) = (settings.source.clone(), settings.record.max_record_bytes);
+        let stays_behind = settings.windows.out_of_orderness.0;
+        let board = Arc::new(Board::new(settings.record.measures.clone(), stays_behind));
+        let task = Task {
+            input: Input::Live(source.topics.clone()),
+            settings,
+            output,
+            state,
+        };
+        let preparation = prepare(&task, topology, interrupted)?;
+        let before = preparation.owned.as_ref().map(|owned| owned.found.tally.clone());
+        let told = Arc::clone(&board);
+        let screen = io::stdout().is_terminal();
+        let subscription = subscribe(&source, most, move |connectivity| {
+            let lost = match connectivity {
+                Connectivity::Connected => None,
+                Connectivity::Lost(why) => Some(why),
+            };
+            if !screen {
+                tell(lost.as_deref().unwrap_or("connected again"));
+            }
+            told.connection(lost);
+        })?;
+        subscribed();
+        let display = Display::start(
+            Arc::clone(&board),
+            interrupted.clone(),
+            screen.then_some((title, threshold)),
+        );
+        let finished = run_workers(
+            &task,
+            topology,
+            preparation,
+            Work::Live(subscription, board),
+            interrupted,
+        );
+        display.end();
+        let finished = finished?;
+        let manifest = finished
+            .manifest
+            .ok_or_else(|| Failure::new("a live run has one process"))?;
+        let tally = manifest.tally.since(&before.unwrap_or_default());
+        let summary = Summary::new(
+            task.settings.dataflow.name(),
+            finished.records,
+            manifest.commits,
+            &tally,
+            started.elapsed().as_secs_f64(),
+            finished.usage,
+            finished.stages,
+        );
+        if tally.records() != finished.records {
+            return Err(Failure::new(format!(
+                "{} records came but {} are accounted for: this is a defect of the program, please report it",
+                finished.records,
+                tally.records()
+            )));
+        }
+        Ok(summary)
+    }
+}
+
+/// The thread that shows a board to the user.
+struct Display {
+    done: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Display {
+    /// On a screen with title and threshold, else as lines.
+    fn start(board: Arc<Board>, interrupted: Interrupted, screen: Option<(String, f64)>) -> Display {
+        let done = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&done);
+        let thread = thread::spawn(move || {
+            let done = || until.load(Ordering::Acquire);
+            // A terminal that cannot be taken over still takes lines.
+            let drawn = screen.map(|(title, threshold)| draw(&board, &interrupted, title, threshold, &done));
+            if !matches!(drawn, Some(Ok(()))) {
+                write_lines(&board, &done);
+            }
+        });
+        Display { done, thread }
+    }
+
+    fn end(self) {
+        self.done.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // One that panicked has ended the process.
+        let _ = self.thread.join();
+    }
+}
+
+fn draw(
+    board: &Board,
+    interrupted: &Interrupted,
+    title: String,
+    threshold: f64,
+    done: &impl Fn() -> bool,
+) -> io::Result<()> {
+    before_end(Screen::give_back);
+    let mut screen = Screen::open(title, threshold)?;
+    while !done() {
+        screen.draw(&board.view())?;
+        if screen.asks_to_end(FRAME)? {
+            interrupted.set();
+        }
+    }
+    Ok(())
+}
+
+fn write_lines(board: &Board, done: &impl Fn() -> bool) {
+    let mut written = Instant::now();
+    let mut anomalies = 0;
+    while !done() {
+        let view = board.view();
+        let pause = LINES[usize::from(view.uptime > AT_FIRST)];
+        if written.elapsed() >= pause {
+            written = Instant::now();
+            let behind = view.lag.map_or_else(String::new, |lag| {
+                format!(", watermark {:.1} s behind", lag.as_secs_f64())
+            });
+            let newest = match view.latest.first().filter(|_| view.anomalies > anomalies) {
+                Some(sight) => format!(
+                    "; anomaly at {} on {}: score {:.2}, {}",
+                    clock(sight.timestamp),
+                    sight.device,
+                    sight.score,
+                    explained(sight)
+                ),
+                None => String::new(),
+            };
+            anomalies = view.anomalies;
+            tell(format_args!(
+                "{} records/s; {} readings, {} anomalies, {} commits{behind}{newest}",
+                grouped(view.records_per_second as u64),
+                grouped(view.readings),
+                grouped(view.anomalies),
+                view.commits
+            ));
+        }
+        thread::park_timeout(FRAME);
+    }
+}
+
+/// Where what is, and how to open it.
+pub(super) fn tell_where(output: &Path, state: &Path) {
+    let shown = output.display();
+    tell(format_args!(
+        "  tables in {shown}, the vault with the identities in {}",
+        state.display()
+    ));
+    tell(format_args!(
+        "  DuckDB:  SELECT * FROM read_parquet('{shown}/anomalies/**/*.parquet', hive_partitioning = true) ORDER BY anomaly_score DESC;"
+    ));
+    tell(format_args!("  pandas:  pandas.read_parquet('{shown}/readings')"));
+}

@@ -1,0 +1,309 @@
+//! A subscription at an MQTT broker.
+//!
+//! In: the `[source]` settings. Out: messages in the order of their arrival, with the time they were received. A lost connection is
+//! taken up again, with pauses that grow to some seconds, and every connection subscribes anew: a broker may have forgotten.
+//!
+//! A message is acknowledged when it is received. What a crash then loses is what was not yet committed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::{Client, Connection, ConnectionError, Event, MqttOptions};
+
+use crate::record::EventTime;
+use crate::settings;
+
+/// Messages that wait for the dataflow at most; behind them the broker is held back.
+const AHEAD: usize = 65_536;
+/// Room for a topic and properties beside the largest record.
+const ENVELOPE: u32 = 128 << 10;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a broker shall keep the session of a client that is away, in seconds.
+const SESSION_EXPIRY: u32 = 24 * 60 * 60;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A message as it came.
+pub struct Message {
+    /// Never before the message before it.
+    pub received: EventTime,
+    pub topic: String,
+    pub payload: bytes::Bytes,
+}
+
+/// How the connection fares, for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    Connected,
+    /// Why, in one line.
+    Lost(String),
+}
+
+/// Why there is no subscription, and what to do.
+#[derive(Debug)]
+pub struct MqttError(String);
+
+impl fmt::Display for MqttError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MqttError {}
+
+/// A broker's address out of a URL that the settings have checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    host: String,
+    port: u16,
+    login: Option<(String, String)>,
+}
+
+/// A running subscription.
+pub struct Subscription {
+    messages: Receiver<Message>,
+    client: Client,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Subscription {
+    /// What has arrived; ends once the subscription has been stopped and everything is taken.
+    pub fn messages(&self) -> &Receiver<Message> {
+        &self.messages
+    }
+
+    /// Leaves the broker. What has been acknowledged still comes.
+    pub fn stop(&self) {
+        if !self.stopping.swap(true, Ordering::SeqCst) {
+            // Without a connection there is nobody to say good-bye to.
+            let _ = self.client.try_disconnect();
+        }
+    }
+}
+
+/// Subscribes, and waits until the broker has agreed. `tell` hears of every connection and loss from then on.
+///
+/// # Errors
+/// A broker that cannot be reached, or that refuses the client or a topic.
+pub fn subscribe(
+    source: &settings::Source,
+    max_record_bytes: usize,
+    tell: impl Fn(Connectivity) + Send + 'static,
+) -> Result<Subscription, MqttError> {
+    let (shown, address) = address(&source.url)?;
+    let mut options = MqttOptions::new(&source.client_id, &address.host, address.port);
+    let largest = u32::try_from(max_record_bytes)
+        .unwrap_or(u32::MAX)
+        .saturating_add(ENVELOPE);
+    options
+        .set_keep_alive(KEEP_ALIVE)
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(SESSION_EXPIRY))
+        .set_max_packet_size(Some(largest));
+    if let Some((user, password)) = address.login {
+        options.set_credentials(user, password);
+    }
+    let qos = if source.qos == 0 {
+        QoS::AtMostOnce
+    } else {
+        QoS::AtLeastOnce
+    };
+    let topics = source.topics.iter().map(|topic| Filter::new(topic, qos)).collect();
+    let (client, connection) = Client::new(options, 16);
+    let (sender, messages) = bounded(AHEAD);
+    let (agreed, answer) = bounded(1);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let listener = Listener {
+        shown,
+        topics,
+        client: client.clone(),
+        sender,
+        agreed: Some(agreed),
+        stopping: Arc::clone(&stopping),
+        last: EventTime::MIN,
+    };
+    thread::spawn(move || listener.listen(connection, tell));
+    match answer.recv() {
+        Ok(Ok(())) => Ok(Subscription {
+            messages,
+            client,
+            stopping,
+        }),
+        Ok(Err(refused)) => Err(refused),
+        Err(_) => Err(MqttError("the subscription ended before it began".into())),
+    }
+}
+
+/// The thread that talks with the broker.
+struct Listener {
+    shown: String,
+    topics: Vec<Filter>,
+    client: Client,
+    sender: Sender<Message>,
+    /// Until the broker has agreed once: whom to tell.
+    agreed: Option<Sender<Result<(), MqttError>>>,
+    stopping: Arc<AtomicBool>,
+    last: EventTime,
+}
+
+impl Listener {
+    fn listen(mut self, mut connection: Connection, tell: impl Fn(Connectivity)) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let event = match connection.recv() {
+                Ok(event) => event,
+                Err(_) => return, // nobody can ask for anything any more
+            };
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    pause = FIRST_PAUSE;
+                    // Full only while earlier subscriptions wait to be sent.
+                    let _ = self.client.try_subscribe_many(self.topics.clone());
+                }
+                Ok(Event::Incoming(Packet::SubAck(answer))) => {
+                    let refused = answer
+                        .return_codes
+                        .iter()
+                        .zip(&self.topics)
+                        .find(|(code, _)| !matches!(code, SubscribeReasonCode::Success(_)));
+                    match refused {
+                        Some((code, topic)) => {
+                            let why = format!(
+                                "{}: the broker refuses the topic {} ({code:?}); check its access rules or source.topics",
+                                self.shown, topic.path
+                            );
+                            if self.refuse(why.clone()) {
+                                return;
+                            }
+                            tell(Connectivity::Lost(why));
+                        }
+                        None => match self.agreed.take() {
+                            Some(agreed) => drop(agreed.send(Ok(()))),
+                            None => tell(Connectivity::Connected),
+                        },
+                    }
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    let message = Message {
+                        received: self.now(),
+                        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                        payload: publish.payload,
+                    };
+                    if self.sender.send(message).is_err() {
+                        return;
+                    }
+                }
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+                Ok(_) => {}
+                Err(_) if self.stopping.load(Ordering::SeqCst) => return,
+                Err(error) => {
+                    let why = reason(&self.shown, &error);
+                    if self.refuse(why.clone()) {
+                        return;
+                    }
+                    tell(Connectivity::Lost(why));
+                    self.wait(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Tells the one who waits for the first agreement; false if nobody does.
+    fn refuse(&mut self, why: String) -> bool {
+        self.agreed
+            .take()
+            .is_some_and(|agreed| agreed.send(Err(MqttError(why))).is_ok())
+    }
+
+    /// The time now, never behind an earlier one: the system's clock may be set back.
+    fn now(&mut self) -> EventTime {
+        self.last = self.last.max(wall_clock());
+        self.last
+    }
+
+    /// Sleeps, but not beyond a stop.
+    fn wait(&self, pause: Duration) {
+        let step = Duration::from_millis(50);
+        let mut left = pause;
+        while !left.is_zero() && !self.stopping.load(Ordering::SeqCst) {
+            thread::sleep(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
+/// Microseconds since 1970 UTC.
+pub(super) fn wall_clock() -> EventTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What to show of a URL, and what is in it.
+fn address(url: &str) -> Result<(String, Address), MqttError> {
+    let Some(rest) = url.strip_prefix("mqtt://") else {
+        return Err(MqttError(
+            "source.url: encrypted connections (mqtts://) are not supported yet; use mqtt:// over a trusted network or a TLS tunnel".into(),
+        ));
+    };
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let (login, place) = match authority.rsplit_once('@') {
+        Some((login, place)) => (Some(login), place),
+        None => (None, authority),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(1883)),
+        _ => (place, 1883),
+    };
+    let login = login.map(|login| {
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        (user.to_owned(), password.to_owned())
+    });
+    let host = host.to_owned();
+    Ok((format!("mqtt://{host}:{port}"), Address { host, port, login }))
+}
+
+/// A failed connection in one line, with advice.
+fn reason(shown: &str, error: &ConnectionError) -> String {
+    let why = match error {
+        ConnectionError::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "no broker listens there; start one, or set source.url".to_owned()
+        }
+        ConnectionError::Io(e) => format!("the connection failed ({e}); check source.url and the network"),
+        ConnectionError::Timeout(_) => "the broker does not answer; check source.url and the network".to_owned(),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+        ) => "the broker refuses user and password; give them as mqtt://USER:PASSWORD@HOST in source.url".to_owned(),
+        ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection ({code:?})"),
+        other => format!("the connection failed ({other})"),
+    };
+    format!("{shown}: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_from_its_url_and_a_password_is_never_shown() {
+        let parts = |url: &str| {
+            let (shown, address) = address(url).expect("a URL that the settings let pass");
+            (shown, address.host, address.port, address.login)
+        };
+        let login = Some(("ward".to_owned(), "s3cret".to_owned()));
+        assert_eq!(
+            parts("mqtt://ward:s3cret@broker.lan:1884/"),
+            ("mqtt://broker.lan:1884".into(), "broker.lan".into(), 1884, login)
+        );
+        assert_eq!(parts("mqtt://[::1]").1, "[::1]");
+        assert_eq!(parts("mqtt://localhost").2, 1883);
+        assert!(address("mqtts://localhost").is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! Live runs of the real program against the embedded broker: the same readings as a replay, whatever stops and goes on.
+#![cfg(feature = "broker")]
+
+#[allow(dead_code)] // each test file uses its part
+mod program;
+#[allow(dead_code)]
+mod tables;
+#[allow(dead_code)]
+mod ward;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+
+use program::{Scene, Summary};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{Client, Event, MqttOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use tables::Rows;
+use ward::Ward;
+
+const TOPIC: &str = "LifeSupportDevice/Sensor";
+const SETTINGS: [&str; 14] = [
+    "--devices",
+    "devices.csv",
+    "--set",
+    "keys.kek=file:kek",
+    "--set",
+    "forest.trees=15",
+    "--set",
+    "forest.sample_size=40",
+    "--set",
+    "alerts.threshold=1.3",
+    "--set",
+    "output.commit_rows=700",
+    "--set",
+    "windows.allowed_lateness=5m",
+];
+
+/// A live run, and what it says.
+struct Live {
+    child: Child,
+    said: BufReader<std::process::ChildStderr>,
+}
+
+impl Live {
+    /// Starts one and waits until the broker has agreed.
+    fn start(scene: &Scene, broker: SocketAddr, workers: &str) -> Live {
+        let source = format!("mqtt://{broker}");
+        let mut arguments = vec![
+            "run",
+            "realtime_analytics",
+            "--source",
+            &source,
+            "-o",
+            "live",
+            "-w",
+            workers,
+            "--summary",
+            "live.json",
+        ];
+        arguments.extend(SETTINGS);
+        let mut command = scene.command(&arguments);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let said = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
+        let mut live = Live { child, said };
+        live.wait_for(|line| line.contains("subscribed"));
+        live
+    }
+
+    fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) {
+        let mut line = String::new();
+        let mut all = String::new();
+        while !wanted(&line) {
+            all.push_str(&line);
+            line.clear();
+            let read = self.said.read_line(&mut line).expect("text");
+            assert!(read > 0, "the run ended early: {all}");
+        }
+    }
+
+    /// Waits until it has seen so many readings, then interrupts it; its summary.
+    fn end_after(mut self, scene: &Scene, readings: u64) -> Summary {
+        self.wait_for(|line| {
+            let count = line
+                .split(" readings, ")
+                .next()
+                .and_then(|before| before.rsplit(' ').next());
+            count.and_then(|count| count.replace(',', "").parse::<u64>().ok()) >= Some(readings)
+        });
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::INT).expect("it runs");
+        let mut rest = String::new();
+        while self.said.read_line(&mut rest).expect("text") > 0 {}
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}: {rest}");
+        let text = fs::read_to_string(scene.path("live.json")).expect("a summary");
+        let summary = Summary::read(&text);
+        summary.assert_accounted_for();
+        summary
+    }
+}
+
+/// Publishes the lines, and waits until the broker has acknowledged all of them.
+fn publish(broker: SocketAddr, lines: &[&[u8]]) {
+    let mut options = MqttOptions::new("ward", broker.ip().to_string(), broker.port());
+    options.set_max_packet_size(Some(1 << 20));
+    let (client, mut connection) = Client::new(options, lines.len() + 1);
+    for line in lines {
+        client
+            .publish(TOPIC, QoS::AtLeastOnce, false, line.to_vec())
+            .expect("room for all");
+    }
+    let mut acknowledged = 0;
+    while acknowledged < lines.len() {
+        if let Event::Incoming(Packet::PubAck(_)) = connection.recv().expect("a client").expect("a broker") {
+            acknowledged += 1;
+        }
+    }
+}
+
+fn scene() -> (Scene, u64, Vec<u8>) {
+    let ward = Ward {
+        over_long: None,
+        ..Ward::on_a_bad_day(11, 2500)
+    };
+    let (scene, truth) = Scene::of(&ward);
+    let input = fs::read(scene.path("input.jsonl")).expect("the records");
+    (scene, truth.readings, input)
+}
+
+#[test]
+fn a_live_run_writes_the_readings_that_a_replay_of_its_records_writes() {
+    let (scene, readings, input) = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let live = Live::start(&scene, broker, "2");
+    let lines: Vec<&[u8]> = input
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    publish(broker, &lines);
+    let summary = live.end_after(&scene, readings);
+    assert_eq!(summary.count("records_in"), lines.len() as u64);
+    let replayed = scene.replay("realtime_analytics", "replayed", &SETTINGS);
+    assert_eq!(summary.quarantined(), replayed.quarantined());
+    for table in ["readings", "anomalies"] {
+        let of = |output: &str| Rows::of(&scene.path(output), table).sorted();
+        assert_eq!(of("live"), of("replayed"), "{table}");
+    }
+    // Windows that are open at the end are not written; those that are, are the replay's.
+    let windows = |output: &str| Rows::of(&scene.path(output), "windows").rows;
+    let (live, replayed) = (windows("live"), windows("replayed"));
+    assert!(!live.is_empty());
+    assert!(live.iter().all(|row| replayed.contains(row)));
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_behind_what_it_has_committed() {
+    let (scene, readings, input) = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let lines: Vec<&[u8]> = input
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    let mut records = 0;
+    for (half, workers) in lines.chunks(lines.len().div_ceil(2)).zip(["1", "3"]) {
+        let live = Live::start(&scene, broker, workers);
+        publish(broker, half);
+        let summary = live.end_after(&scene, half.len() as u64 * 9 / 10);
+        records += summary.count("records_in");
+    }
+    let kept = Rows::of(&scene.path("live"), "readings").rows.len() as u64;
+    assert_eq!(records, lines.len() as u64);
+    // Copies are recognised within a run only, until state outlives it.
+    assert!(kept >= readings && kept <= lines.len() as u64, "{kept} of {readings}");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_told_in_one_line() {
+    let scene = Scene::empty();
+    let run = scene.run(&[
+        "run",
+        "sensor_collection",
+        "--source",
+        "mqtt://127.0.0.1:9",
+        "--set",
+        "keys.kek=file:kek",
+    ]);
+    assert_eq!(run.status, 1);
+    assert_eq!(
+        run.stderr,
+        "wardflow: mqtt://127.0.0.1:9: no broker listens there; start one, or set source.url\n"
+    );
+}
