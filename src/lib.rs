@@ -12,6 +12,7 @@
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run has cost
+//!   simulate  a ward that does not exist, as records
 //! ```
 //!
 //! The invariant that everything hangs on: the committed output is a pure function of input, settings, device collection, vault
@@ -30,6 +31,7 @@ pub mod observe;
 pub mod operators;
 pub mod record;
 pub mod settings;
+pub mod simulate;
 pub mod sink;
 pub mod source;
 pub mod vault;
