@@ -12,6 +12,7 @@
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
+//!   simulate  a ward that does not exist, as records
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -33,6 +34,7 @@ pub mod observe;
 pub mod operators;
 pub mod record;
 pub mod settings;
+pub mod simulate;
 pub mod sink;
 pub mod source;
 pub mod vault;

@@ -4,6 +4,8 @@
 //! 130 an interrupted replay.
 
 mod cluster_flags;
+#[cfg(feature = "broker")]
+mod demo;
 mod live;
 mod preparation;
 mod replay;
@@ -24,11 +26,18 @@ use crate::settings::Settings;
 
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
+///
+/// Without a command it shows itself: a simulated ward publishes to an embedded broker, the real-time analytics runs live on
+/// it, tables appear in ./wardflow-demo. Ctrl-C ends it.
 #[derive(Parser)]
-#[command(name = "wardflow", version, arg_required_else_help = true)]
+#[command(name = "wardflow", version, args_conflicts_with_subcommands = true)]
+#[cfg_attr(not(feature = "broker"), command(arg_required_else_help = true))]
 pub struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[cfg(feature = "broker")]
+    #[command(flatten)]
+    demo: demo::Demo,
 }
 
 #[derive(Subcommand)]
@@ -114,9 +123,13 @@ impl CommandLine {
     /// Runs the command; tells a failure on standard error.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::Run(run) => run.run(),
-            Command::Replay(replay) => replay.run(),
-            Command::Vault(vault) => vault.run(),
+            Some(Command::Run(run)) => run.run(),
+            Some(Command::Replay(replay)) => replay.run(),
+            Some(Command::Vault(vault)) => vault.run(),
+            #[cfg(feature = "broker")]
+            None => self.demo.run(),
+            #[cfg(not(feature = "broker"))]
+            None => Err(Failure::new("no command was given: see wardflow --help")),
         };
         match done {
             Ok(status) => ExitCode::from(status),

@@ -15,6 +15,14 @@ impl Micros {
     const LONGEST: i64 = 36_500 * Micros::DAY.0;
 }
 
+impl std::str::FromStr for Micros {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Micros, String> {
+        duration(text).map_err(|why| format!("it {why}: give a whole number and one of us, ms, s, m, h, d, as 30s"))
+    }
+}
+
 impl From<Micros> for std::time::Duration {
     /// Negative ones, of which there are none among the settings, as zero.
     fn from(Micros(micros): Micros) -> Self {
