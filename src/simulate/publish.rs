@@ -1,4 +1,4 @@
-//! Records to an MQTT broker, on schedule.
+//! Records to an MQTT broker (MQTT 5), on schedule.
 //!
 //! In: records with the moment at which each is due, and a [`Broker`]. Out: [`Counts`]. The pace is open-loop: a record is sent when it
 //! is due, whether or not earlier ones were acknowledged, as devices do; a client that cannot keep up says how far it fell behind.
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rumqttc::{Client, ClientError, MqttOptions, QoS, Request};
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::{Client, MqttOptions};
 
 use super::simulation::Record;
 use link::{Link, State};
@@ -28,7 +30,6 @@ const FULL: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After being stopped: how long the last acknowledgements are waited for.
 const GRACE: Duration = Duration::from_secs(5);
-const LARGEST_PACKET: usize = 128 << 20;
 
 /// Where to publish.
 #[derive(Clone, PartialEq, Eq)]
@@ -105,9 +106,8 @@ impl Broker {
 
     fn options(&self) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
-        options.set_inflight(IN_FLIGHT);
+        options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
         options.set_keep_alive(Duration::from_secs(30));
-        options.set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user, password);
         }
@@ -133,6 +133,8 @@ pub struct Counts {
     pub published: u64,
     /// By the broker, at QoS 1.
     pub acknowledged: u64,
+    /// By the broker as well: it may not let this client publish there, or not so much.
+    pub refused: u64,
     /// The most by which a record was sent after it was due, seconds.
     pub behind: f64,
     /// Since the first record was due.
@@ -244,7 +246,7 @@ impl Publisher<'_> {
         stop: &impl Fn() -> bool,
         on_progress: &mut impl FnMut(&Counts),
     ) -> Result<(), PublishError> {
-        while !self.link.is_up() {
+        while self.link.state() != State::Up {
             self.check()?;
             if stop() {
                 return Ok(());
@@ -266,7 +268,7 @@ impl Publisher<'_> {
                 }
                 thread::sleep(wait.min(GLANCE));
             }
-            if !self.send(record.payload, stop, on_progress)? {
+            if !self.send(record.payload.into(), stop, on_progress)? {
                 return self.finish(start, &|| true, on_progress);
             }
             let late = start.elapsed().saturating_sub(due).as_secs_f64();
@@ -279,7 +281,7 @@ impl Publisher<'_> {
     /// Hands a record to the client; false: stopped before it had room.
     fn send(
         &mut self,
-        mut payload: Vec<u8>,
+        payload: Bytes,
         stop: &impl Fn() -> bool,
         on_progress: &mut impl FnMut(&Counts),
     ) -> Result<bool, PublishError> {
@@ -289,12 +291,12 @@ impl Publisher<'_> {
             QoS::AtLeastOnce
         };
         loop {
-            match self.client.try_publish(&self.broker.topic, qos, false, payload) {
-                Ok(()) => return Ok(true),
-                Err(ClientError::TryRequest(Request::Publish(back)) | ClientError::Request(Request::Publish(back))) => {
-                    payload = back.payload.into();
-                }
-                Err(_) => unreachable!("a publication comes back as what it was"),
+            if self
+                .client
+                .try_publish(&self.broker.topic, qos, false, payload.clone())
+                .is_ok()
+            {
+                return Ok(true);
             }
             self.check()?;
             if stop() {
@@ -315,7 +317,8 @@ impl Publisher<'_> {
         let mut stopped = None;
         let mut said = false;
         loop {
-            let acknowledged = self.broker.qos == 0 || self.link.acknowledged() >= self.counts.published;
+            let acknowledged =
+                self.broker.qos == 0 || self.link.acknowledged() + self.link.refused() >= self.counts.published;
             if acknowledged && !said {
                 said = self.client.try_disconnect().is_ok();
             }
@@ -354,6 +357,7 @@ impl Publisher<'_> {
 
     fn count(&mut self) -> Counts {
         self.counts.acknowledged = self.link.acknowledged();
+        self.counts.refused = self.link.refused();
         self.counts
     }
 

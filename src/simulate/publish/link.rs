@@ -7,7 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rumqttc::{Connection, ConnectionError, Event, Incoming, Outgoing};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck, PubAckReason};
+use rumqttc::v5::{Connection, ConnectionError, Event, Request};
+
+use super::IN_FLIGHT;
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -20,6 +24,7 @@ pub(super) enum State {
     Up,
     /// The first try to connect failed.
     Unreachable(String),
+    /// Nothing was sent since then, whether or not there were connections in between.
     Lost {
         since: Instant,
         reason: String,
@@ -32,7 +37,19 @@ pub(super) enum State {
 pub(super) struct Link {
     state: Mutex<State>,
     acknowledged: AtomicU64,
+    refused: AtomicU64,
     leaving: AtomicBool,
+}
+
+/// What a lost connection has left unsent.
+#[derive(Default)]
+struct Unsent {
+    /// On the wire and not acknowledged: they keep their packet ids and go first. The client would drop them when the broker does not
+    /// know the session.
+    unacknowledged: VecDeque<Request>,
+    /// The client's queue. The client would send it all at once, which brokers that limit what is in flight punish.
+    queued: VecDeque<Request>,
+    lost: Option<Instant>,
 }
 
 impl Link {
@@ -40,12 +57,12 @@ impl Link {
         self.locked().clone()
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        *self.locked() == State::Up
-    }
-
     pub(super) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Nobody needs the connection any more: it is not to be made again.
@@ -55,25 +72,33 @@ impl Link {
 
     /// Runs the connection until it is closed in order or not needed any more.
     pub(super) fn run(&self, mut connection: Connection) {
-        // What was not acknowledged when a connection was lost. The client would drop it when the broker does not know the session.
-        let mut unacknowledged = VecDeque::new();
-        while let Ok(event) = connection.recv() {
+        let mut unsent = Unsent::default();
+        let mut most_in_flight = IN_FLIGHT;
+        loop {
+            let client = &mut connection.eventloop;
+            if client.pending.is_empty() && client.state.inflight() < most_in_flight {
+                client.pending.extend(unsent.queued.pop_front());
+            }
+            let Ok(event) = connection.recv() else { return };
             match event {
-                Ok(Event::Incoming(Incoming::ConnAck(_))) => {
-                    connection.eventloop.pending = mem::take(&mut unacknowledged);
+                Ok(Event::Incoming(Packet::ConnAck(welcome))) => {
+                    most_in_flight = limit(&welcome);
+                    connection.eventloop.pending = mem::take(&mut unsent.unacknowledged);
                     *self.locked() = State::Up;
                 }
-                Ok(Event::Incoming(Incoming::PubAck(_))) => {
-                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                Ok(Event::Incoming(Packet::PubAck(answer))) => {
+                    unsent.lost = None;
+                    self.count(&answer);
                 }
+                Ok(Event::Outgoing(Outgoing::Publish(0))) => unsent.lost = None, // QoS 0: the last that is heard of it
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => {
                     *self.locked() = State::Left;
                     return;
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    unacknowledged.append(&mut connection.eventloop.pending);
-                    self.down(&error);
+                    unsent.take(&mut connection.eventloop.pending);
+                    self.down(&mut unsent, &error);
                     if self.leaving.load(Ordering::Relaxed) {
                         return;
                     }
@@ -83,20 +108,21 @@ impl Link {
         }
     }
 
-    fn down(&self, error: &ConnectionError) {
-        let reason = match error {
-            ConnectionError::Io(error) => error.to_string(),
-            ConnectionError::ConnectionRefused(code) => format!("it refuses: {code:?}"),
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => "no answer in time".to_owned(),
-            other => other.to_string(),
+    fn count(&self, answer: &PubAck) {
+        let counter = match answer.reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => &self.acknowledged,
+            _ => &self.refused,
         };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn down(&self, unsent: &mut Unsent, error: &ConnectionError) {
+        let reason = reason(error);
         let mut state = self.locked();
-        *state = match mem::take(&mut *state) {
-            State::New => State::Unreachable(reason),
-            State::Lost { since, .. } => State::Lost { since, reason },
-            State::Unreachable(first) => State::Unreachable(first),
-            State::Up | State::Left => State::Lost {
-                since: Instant::now(),
+        *state = match *state {
+            State::New | State::Unreachable(_) => State::Unreachable(reason),
+            _ => State::Lost {
+                since: *unsent.lost.get_or_insert_with(Instant::now),
                 reason,
             },
         };
@@ -105,5 +131,42 @@ impl Link {
     fn locked(&self) -> MutexGuard<'_, State> {
         // Whoever held the lock has only assigned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unsent {
+    /// In the order in which they were published.
+    fn take(&mut self, pending: &mut VecDeque<Request>) {
+        let (unacknowledged, queued): (Vec<_>, Vec<_>) = pending
+            .drain(..)
+            .partition(|request| matches!(request, Request::Publish(publish) if publish.pkid != 0));
+        self.unacknowledged.extend(unacknowledged);
+        for request in queued.into_iter().rev() {
+            self.queued.push_front(request);
+        }
+    }
+}
+
+fn limit(welcome: &ConnAck) -> u16 {
+    let asked = welcome
+        .properties
+        .as_ref()
+        .and_then(|properties| properties.receive_max);
+    asked.map_or(IN_FLIGHT, |asked| asked.min(IN_FLIGHT))
+}
+
+/// Why there is no connection.
+fn reason(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::Timeout(_) => "no answer in time".to_owned(),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+        ) => "it refuses user and password: give them as mqtt://USER:PASSWORD@HOST".to_owned(),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion,
+        ) => "it does not speak MQTT 5".to_owned(),
+        ConnectionError::ConnectionRefused(code) => format!("it refuses: {code:?}"),
+        other => other.to_string(),
     }
 }
