@@ -54,7 +54,10 @@ pub fn start() -> io::Result<SocketAddr> {
         prometheus: None,
         metrics: None,
     };
-    thread::spawn(move || Broker::new(config).start());
+    thread::spawn(move || {
+        // It returns only when it cannot listen: then nobody answers below.
+        let _ = Broker::new(config).start();
+    });
     for _ in 0..LOOKS.0 {
         if TcpStream::connect(address).is_ok() {
             return Ok(address);

@@ -13,7 +13,7 @@ use super::preparation::{Input, Task, prepare};
 use super::workers::{Work, run_workers};
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Topology, before_end};
-use crate::observe::{Board, Screen, Summary, clock, explained, grouped};
+use crate::observe::{Board, Screen, Summary, clock, explained, grouped, span};
 use crate::settings::Settings;
 use crate::source::{Connectivity, subscribe};
 
@@ -166,9 +166,9 @@ fn write_lines(board: &Board, done: &impl Fn() -> bool) {
         let pause = LINES[usize::from(view.uptime > AT_FIRST)];
         if written.elapsed() >= pause {
             written = Instant::now();
-            let behind = view.lag.map_or_else(String::new, |lag| {
-                format!(", watermark {:.1} s behind", lag.as_secs_f64())
-            });
+            let behind = view
+                .lag
+                .map_or_else(String::new, |lag| format!(", watermark {} behind", span(lag)));
             let newest = match view.latest.first().filter(|_| view.anomalies > anomalies) {
                 Some(sight) => format!(
                     "; anomaly at {} on {}: score {:.2}, {}",

@@ -62,8 +62,8 @@ pub struct Sight {
     pub manufacturer: CompactString,
     pub device: CompactString,
     pub score: f64,
-    /// What makes it strange, the most first: measure, its value, its share of the score (0 to 1), whether it is too high.
-    pub parts: Vec<(String, f64, f64, bool)>,
+    /// What makes it strange, the most first: measure, its value, its share of the score (0 to 1).
+    pub parts: Vec<(String, f64, f64)>,
 }
 
 /// How things stand.
@@ -131,7 +131,7 @@ impl Board {
         let parts = scored.attribution.iter().flatten().zip(&self.measures);
         let mut parts: Vec<_> = parts
             .zip(&scored.reading.measures)
-            .map(|(((high, low), measure), value)| (measure.clone(), *value, (high + low) / score, high >= low))
+            .map(|(((high, low), measure), value)| (measure.clone(), *value, (high + low) / score))
             .collect();
         parts.sort_by(|a, b| b.2.total_cmp(&a.2));
         parts.truncate(2);
@@ -253,8 +253,8 @@ mod tests {
             Some(40),
             "a time of the future counts as the time it was received"
         );
-        let (measure, value, _, high) = &view.latest[0].parts[0];
-        assert_eq!((measure.as_str(), *value, *high), ("pulse", 180.0, true));
+        let (measure, value, _) = &view.latest[0].parts[0];
+        assert_eq!((measure.as_str(), *value), ("pulse", 180.0));
         assert_eq!(view.groups["unknown"].score, Some(2.4));
         assert!(!format!("{view:?}").contains("someone"));
     }

@@ -10,7 +10,7 @@ mod summary;
 mod usage;
 
 pub use board::{Board, View};
-pub use screen::{Screen, clock, explained, grouped};
+pub use screen::{Screen, clock, explained, grouped, span};
 pub use stages::Stages;
 pub use summary::Summary;
 pub use usage::Usage;

@@ -112,9 +112,9 @@ fn draw_counts(frame: &mut Frame<'_>, area: Rect, title: &str, view: &View) {
     let event_time = match (&view.lost, view.watermark, view.lag) {
         (Some(why), ..) => Line::from(format!(" no connection: {why}")).red(),
         (None, Some(watermark), Some(lag)) => Line::from(format!(
-            " watermark {}, {:.1} s behind the clock",
+            " watermark {}, {} behind the clock",
             clock(watermark),
-            lag.as_secs_f64()
+            span(lag)
         )),
         _ => Line::from(" waiting for the first record"),
     };
@@ -188,18 +188,26 @@ fn draw_anomalies(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(table, area);
 }
 
-/// `pulse 182 too high (71 %), systolic 84 too low (12 %)`.
+/// `pulse 182 (71 %), systolic 84 (12 %)`.
 pub fn explained(sight: &Sight) -> String {
-    let parts = sight.parts.iter().map(|(measure, value, share, high)| {
-        let direction = if *high { "high" } else { "low" };
-        let value = if value.is_nan() {
-            "missing".into()
-        } else {
-            format!("{value}")
+    let parts = sight.parts.iter().map(|(measure, value, share)| {
+        let value = match value.is_nan() {
+            true => "missing".into(),
+            false => value.to_string(),
         };
-        format!("{measure} {value} {direction} ({:.0} %)", 100.0 * share)
+        format!("{measure} {value} ({:.0} %)", 100.0 * share)
     });
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// A time span as people say it: `1.0 s`, `12 min`, `3 h`, `42 days`.
+pub fn span(time: Duration) -> String {
+    match time.as_secs() {
+        0..120 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// One bar for each second; those that reach the threshold in red.
@@ -257,6 +265,8 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(clock(86_400_000_000 + 3_661_042_000), "01:01:01.042");
+        let spans = [0, 119, 120, 7_200, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["0.0 s", "119.0 s", "2 min", "2 h", "2 days"]);
     }
 
     #[test]
@@ -287,7 +297,7 @@ mod tests {
         for part in [
             "monitor-7",
             "3.00",
-            "pulse 182 high (70 %), systolic 84 low (30 %)",
+            "pulse 182 (70 %), systolic 84 (30 %)",
             "1,234,567",
             "unknown",
         ] {

@@ -43,6 +43,7 @@ fn reading() -> impl Strategy<Value = Reading> {
         .prop_map(|(timestamp, device, patient, measures, facts, late)| Reading {
             position: 0,
             timestamp,
+            received: i64::MAX,
             device: DeviceId::new(device),
             patient,
             measures: Measures::from_slice(&measures),
