@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cluster::{ClusterError, told_by_supervisor};
+use crate::observe::clear_progress;
 
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
@@ -68,6 +69,7 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
 
 /// Says something to the user on standard error. Nobody is left to tell when that is closed.
 fn tell(message: impl fmt::Display) {
+    clear_progress();
     let _ = writeln!(io::stderr(), "{message}");
 }
 

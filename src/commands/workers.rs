@@ -16,9 +16,9 @@ use super::Failure;
 use super::preparation::{Owned, Preparation, Task};
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
-use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build};
+use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build, parser};
 use crate::devices::Collection;
-use crate::observe::{Stages, Usage};
+use crate::observe::{Stages, Usage, show_progress};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, EndOfInput, UnknownDevices};
 use crate::source::{Chunk, Cut, Feed, FeedHandle, ReadError, Reader, Time, start};
 
@@ -63,9 +63,9 @@ pub(super) fn run_workers(
         workers: workers * topology.processes(),
         mine: first..first + workers,
     };
-    let feeds = start(Reader::new(&task.inputs, cut), workers, |ReadError { file, error }| {
-        halt(format!("{file}: cannot be read any further ({error})"))
-    });
+    let reader = Reader::new(&task.inputs, cut, parser(&settings), task.speed);
+    let shown = (topology.process() == 0).then(|| show_progress(reader.progress(), task.inputs.bytes()));
+    let feeds = start(reader, workers, |error: ReadError| halt(error));
     // Each worker takes its own out of here when it starts.
     let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
     let owned = Mutex::new(owned);
@@ -124,6 +124,7 @@ pub(super) fn run_workers(
         });
         (feed.records(), manifest, usage, stages)
     })?;
+    drop(shown);
     let (records, manifest, usage, stages) = results.into_iter().next().expect("every process has a worker");
     Ok(Finished {
         records,

@@ -1,11 +1,14 @@
 //! What a run has done and what it has cost.
 //!
-//! In: counts of the commits, the process's own accounts, timely's log of its operators. Out: the summary, as JSON and in words.
+//! In: counts of the commits, the process's own accounts, timely's log of its operators. Out: the summary, as JSON and in words;
+//! while it runs, how far it has come.
 
+mod progress;
 mod stages;
 mod summary;
 mod usage;
 
+pub use progress::{Progress, Shown, clear_progress, show_progress};
 pub use stages::Stages;
 pub use summary::Summary;
 pub use usage::Usage;

@@ -42,7 +42,7 @@ pub use mark_late::mark_late;
 pub use parse::parse;
 pub use score::{score, unscored};
 pub use score_windows::score_windows;
-pub use select::select;
+pub use select::{Selection, select};
 pub use shard::{DeviceKey, route_device, route_key};
 pub use tumbling::{Tumbling, tumbling};
 pub use watermark::{EndOfInput, Step, WatermarkRules, watermark, watermark_per_device};

@@ -1,9 +1,12 @@
 //! A stretch of raw records: what one worker takes of one epoch.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::InputFile;
+use super::records::Found;
+use crate::record::RowFault;
 
 /// One record within a chunk's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +19,22 @@ pub struct Line {
     pub(super) number: u64,
     /// Its whole length in bytes; more than is kept here when it was over the limit.
     pub(super) length: u64,
+    /// A CSV row that does not fit its header; its bytes are the row as it stood.
+    pub(super) fault: Option<RowFault>,
+}
+
+impl Line {
+    /// An epoch's bytes and one record's stay far below 4 GiB, so 32-bit offsets hold.
+    pub(super) fn new(bytes: Range<usize>, file: u32, found: Found) -> Line {
+        Line {
+            start: bytes.start as u32,
+            end: bytes.end as u32,
+            file,
+            number: found.number,
+            length: found.length,
+            fault: found.fault,
+        }
+    }
 }
 
 /// Raw records in source order. Holds PHI, so it can neither be serialized nor be exchanged, and is not shown.
@@ -37,6 +56,8 @@ pub struct Record<'a> {
     pub length: u64,
     pub file: &'a InputFile,
     pub line: u64,
+    /// A CSV row that does not fit its header: no record can be read from it.
+    pub fault: Option<RowFault>,
 }
 
 impl Chunk {
@@ -72,6 +93,7 @@ impl Chunk {
                 length: line.length,
                 file: &self.files[line.file as usize],
                 line: line.number,
+                fault: line.fault,
             })
     }
 }
