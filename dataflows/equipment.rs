@@ -1,7 +1,6 @@
 //! What the dataflows are equipped with: the settings, turned into what each operator takes.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +10,9 @@ use compact_str::CompactString;
 use crate::commit::Tally;
 use crate::forest::{self, Parameters};
 use crate::observe::Board;
-use crate::operators::{Committer, Delivery, Grouping, Tumbling, UnknownDevices, WatermarkRules};
-use crate::record::{DeviceFrom, Fields, Parser, Scored, Zone};
-use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, TimestampUnit, WatermarkScope};
+use crate::operators::{Committer, Delivery, Grouping, Selection, Tumbling, UnknownDevices, WatermarkRules};
+use crate::record::{DeviceFrom, Fields, Parser, Scored};
+use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
@@ -67,47 +66,22 @@ impl Equipment {
     }
 
     pub(super) fn parser(&self) -> Parser {
-        let record = &self.shared.settings.record;
-        let fields = Fields {
-            timestamp: record.timestamp.clone(),
-            device: match record.device.as_str() {
-                FILE_STEM => DeviceFrom::File,
-                name => DeviceFrom::Field(name.to_owned()),
-            },
-            patient: record.patient.clone(),
-            name: record.name.clone(),
-            dob: record.dob.clone(),
-            manufacturer: record.manufacturer.clone(),
-            model: record.model.clone(),
-            measures: record.measures.clone(),
-            aliases: record
-                .aliases
-                .iter()
-                .map(|(alias, field)| (alias.clone(), field.clone()))
-                .collect(),
-        };
-        let units_per_second = match record.timestamp_unit {
-            TimestampUnit::Seconds => 1,
-            TimestampUnit::Milliseconds => 1_000,
-            TimestampUnit::Microseconds => 1_000_000,
-            TimestampUnit::Nanoseconds => 1_000_000_000,
-        };
-        Parser::new(
-            fields,
-            Zone::new(record.timezone.zone().clone(), units_per_second),
-            record.max_record_bytes,
-        )
+        parser(&self.shared.settings)
     }
 
     pub(super) fn payload_sealer(&self) -> Arc<PayloadSealer> {
         Arc::clone(&self.shared.payloads)
     }
 
-    /// (patients, devices) to keep; an empty set means all.
-    pub(super) fn selection(&self) -> (HashSet<CompactString>, HashSet<CompactString>) {
+    pub(super) fn selection(&self) -> Selection {
+        let settings = &self.shared.settings;
         let set = |ids: &[String]| ids.iter().map(CompactString::new).collect();
-        let select = &self.shared.settings.select;
-        (set(&select.patients), set(&select.devices))
+        Selection {
+            patients: set(&settings.select.patients),
+            devices: set(&settings.select.devices),
+            from: settings.select.from(&settings.record),
+            to: settings.select.to(&settings.record),
+        }
     }
 
     pub(super) fn intake(&self) -> Intake {
@@ -232,4 +206,28 @@ impl Equipment {
             tally.unknown_devices += u64::from(collection && row.reading.facts.is_none());
         }
     }
+}
+
+/// Reads records by the settings.
+pub fn parser(settings: &Settings) -> Parser {
+    let record = &settings.record;
+    let fields = Fields {
+        timestamp: record.timestamp.clone(),
+        device: match record.device.as_str() {
+            FILE_STEM => DeviceFrom::File,
+            name => DeviceFrom::Field(name.to_owned()),
+        },
+        patient: record.patient.clone(),
+        name: record.name.clone(),
+        dob: record.dob.clone(),
+        manufacturer: record.manufacturer.clone(),
+        model: record.model.clone(),
+        measures: record.measures.clone(),
+        aliases: record
+            .aliases
+            .iter()
+            .map(|(alias, field)| (alias.clone(), field.clone()))
+            .collect(),
+    };
+    Parser::new(fields, record.zone(), record.max_record_bytes)
 }

@@ -44,8 +44,7 @@ pub(super) fn collect<'scope>(
     equipment: &mut Equipment,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Staged>) {
     let (parsed, quarantined) = parse(records, equipment.parser(), equipment.payload_sealer());
-    let (patients, devices) = equipment.selection();
-    let (selected, not_selected) = select(parsed, patients, devices);
+    let (selected, not_selected) = select(parsed, equipment.selection());
     let (readings, sightings) = deidentify(selected, equipment.intake());
     let (readings, duplicates) = deduplicate(readings, equipment.deduplication_horizon());
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::signals::INTERRUPTED_STATUS;
+use crate::observe::clear_progress;
 
 /// Exit status of a process that failed.
 const FAILED_STATUS: i32 = 1;
@@ -89,6 +90,7 @@ fn end(status: i32, error: Option<&str>) -> ! {
     if let Some(first) = BEFORE_END.get() {
         first();
     }
+    clear_progress(); // also where the supervisor tells
     if let Some(error) = error.filter(|_| !told_by_supervisor(status)) {
         say(error);
     }
@@ -98,6 +100,7 @@ fn end(status: i32, error: Option<&str>) -> ! {
 /// Writes one line to standard error, in one piece, past the lock of `io::stderr`: a thread that waits for the
 /// end may hold it.
 pub(super) fn say(message: &str) {
+    clear_progress();
     let line = format!("wardflow: {}\n", message.replace(['\n', '\r'], " "));
     // Nobody is left to tell when standard error is closed.
     let _ = rustix::io::write(io::stderr(), line.as_bytes());

@@ -53,6 +53,7 @@ impl LiveRun {
         let board = Arc::new(Board::new(settings.record.measures.clone(), stays_behind));
         let task = Task {
             input: Input::Live(source.topics.clone()),
+            speed: None,
             settings,
             output,
             state,

@@ -21,7 +21,7 @@ use std::{fmt, fs};
 use clap::{Parser, Subcommand};
 
 use crate::cluster::{ClusterError, told_by_supervisor};
-use crate::observe::Summary;
+use crate::observe::{Summary, clear_progress};
 use crate::settings::Settings;
 
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
@@ -84,6 +84,7 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
 
 /// Says something to the user on standard error. Nobody is left to tell when that is closed.
 fn tell(message: impl fmt::Display) {
+    clear_progress();
     let _ = writeln!(io::stderr(), "{message}");
 }
 

@@ -16,7 +16,7 @@ use crate::cluster::{Interrupted, Mesh, Topology, connect, secret};
 use crate::commit::{Belongings, Manifest, OutputFolder};
 use crate::devices::Collection;
 use crate::settings::Settings;
-use crate::source::Inputs;
+use crate::source::{Inputs, Speed};
 use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
 
 /// How long the processes of a cluster wait for each other.
@@ -28,6 +28,8 @@ const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) input: Input,
+    /// `None`: as fast as it goes.
+    pub(super) speed: Option<Speed>,
     pub(super) output: PathBuf,
     pub(super) state: PathBuf,
 }
@@ -142,11 +144,13 @@ fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
     let build = build_digest().map_err(|e| Failure::new(format!("the program's own file cannot be read ({e})")))?;
     hash.update(build);
     let input = task.input.fingerprint()?.unwrap_or_default();
+    let speed = task.speed.map_or_else(String::new, |speed| speed.to_string());
     for part in [
         PROGRAM,
         &task.settings.canonical_json(),
         &input,
         &task.settings.replay.epoch_records.to_string(),
+        &speed,
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);

@@ -1,4 +1,4 @@
-//! `wardflow replay`: historical data through a dataflow, as fast as it goes.
+//! `wardflow replay`: historical data through a dataflow, as fast as it goes or at a multiple of real time.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,8 +11,10 @@ use super::workers::{Finished, Work, run_workers};
 use super::{Failure, load_settings, tell, write_summary};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
+use crate::dataflows::parser;
 use crate::observe::Summary;
-use crate::source::Inputs;
+use crate::settings::{FILE_STEM, Settings};
+use crate::source::{Inputs, Speed};
 
 /// The vault's file in the state folder.
 pub(super) const VAULT: &str = "vault.sqlite";
@@ -21,9 +23,22 @@ pub(super) const VAULT: &str = "vault.sqlite";
 pub(super) struct Replay {
     /// The dataflow file, or the bare name of a built-in one: sensor_collection, ingest_transform_load, realtime_analytics
     dataflow: String,
-    /// JSON lines, a record a line: files, folders, globs, or - for standard input
+    /// Files, folders, quoted globs, or - for JSON lines on standard input. Read are JSON lines (.jsonl, .ndjson, .json) and
+    /// CSV (.csv), also packed (.gz, .zst), and Parquet (.parquet)
     #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
     input: Vec<String>,
+    /// Take the records of several files in the order of event time, not file after file; ties go by the order of the files
+    #[arg(long)]
+    merge: bool,
+    /// Only records with this event time or a later one, as 2017-10-15 or 2017-10-15T03:55:51 (select.from)
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only records with an earlier event time than this (select.to)
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Event time passes at this multiple of real time: 60x, 1x, 0.5x; max: as fast as it goes. With several files use --merge
+    #[arg(long, value_name = "SPEED", default_value = "max", value_parser = speed)]
+    speed: Pacing,
     #[command(flatten)]
     cluster: ClusterFlags,
     /// The folder of the tables [default: out]
@@ -43,6 +58,16 @@ pub(super) struct Replay {
     summary: Option<PathBuf>,
 }
 
+/// `None`: as fast as it goes.
+type Pacing = Option<Speed>;
+
+fn speed(text: &str) -> Result<Pacing, String> {
+    match text {
+        "max" => Ok(None),
+        _ => text.parse().map(Some),
+    }
+}
+
 /// Where state goes unless told otherwise: beside the output.
 pub(super) fn state_beside(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
@@ -52,13 +77,8 @@ pub(super) fn state_beside(output: &Path) -> PathBuf {
 
 impl Replay {
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let settings = load_settings(
-            &self.dataflow,
-            self.set.clone(),
-            self.output.as_deref(),
-            self.devices.as_deref(),
-        )?;
-        let inputs = Inputs::find(&self.input)?;
+        let settings = self.settings()?;
+        let (inputs, warnings) = self.inputs(&settings)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && inputs.is_standard_input() {
             return Err(Failure::new(
@@ -69,12 +89,16 @@ impl Replay {
         if self.cluster.spawn {
             return Ok(spawn(topology.processes(), &interrupted)?);
         }
+        for warning in warnings.iter().filter(|_| topology.process() == 0) {
+            tell(format_args!("wardflow: warning: {warning}"));
+        }
         let output = PathBuf::from(&settings.output.path);
         let state = self.state.clone().unwrap_or_else(|| state_beside(&output));
         let started = Instant::now();
         let task = Task {
             settings,
             input: Input::Files(inputs.clone()),
+            speed: self.speed,
             output,
             state,
         };
@@ -84,6 +108,38 @@ impl Replay {
             self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
         }
         Ok(0)
+    }
+
+    /// The input, and what the user should know of it.
+    fn inputs(&self, settings: &Settings) -> Result<(Inputs, Vec<String>), Failure> {
+        let inputs = Inputs::find(&self.input)?;
+        let mut warnings = Vec::from_iter(inputs.examine(parser(settings))?);
+        if let Some((one, other)) = inputs.namesakes().filter(|_| settings.record.device == FILE_STEM) {
+            warnings.push(format!(
+                "{} and {} count as one device, {}: with record.device = \"@file\" that is a file's name without its endings; rename one if they are two",
+                one.shown(),
+                other.shown(),
+                one.stem
+            ));
+        }
+        let inputs = match self.merge {
+            true => inputs.merged(),
+            false => inputs,
+        };
+        Ok((inputs, warnings))
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        let text = |key: &str, text: &str| format!("{key}={}", toml::Value::String(text.to_owned()));
+        let mut overrides = self.set.clone();
+        overrides.extend(self.from.as_deref().map(|time| text("select.from", time)));
+        overrides.extend(self.to.as_deref().map(|time| text("select.to", time)));
+        load_settings(
+            &self.dataflow,
+            overrides,
+            self.output.as_deref(),
+            self.devices.as_deref(),
+        )
     }
 
     fn report(&self, task: &Task, finished: &Finished, manifest: &Manifest, seconds: f64) -> Result<(), Failure> {

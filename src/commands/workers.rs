@@ -16,9 +16,9 @@ use super::Failure;
 use super::preparation::{Owned, Preparation, Task};
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
-use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build};
+use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build, parser};
 use crate::devices::Collection;
-use crate::observe::{Board, Stages, Usage};
+use crate::observe::{Board, Stages, Usage, show_progress};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, Mark, UnknownDevices};
 use crate::source::{
     Chunk, Cut, Feed, FeedHandle, Inputs, Live, LiveCut, ReadError, Reader, Subscription, Time, start,
@@ -67,8 +67,8 @@ pub(super) fn run_workers(
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
     let found = owned.as_ref().map(|owned| &owned.found);
-    let fail = |ReadError { file, error }| halt(format!("{file}: cannot be read any further ({error})"));
-    let (feeds, board) = match work {
+    let fail = |error: ReadError| halt(error);
+    let (feeds, board, shown) = match work {
         Work::Replay(inputs) => {
             let cut = Cut {
                 epoch_records: settings.replay.epoch_records,
@@ -78,7 +78,9 @@ pub(super) fn run_workers(
                 workers: workers * topology.processes(),
                 mine: first..first + workers,
             };
-            (start(Reader::new(&inputs, cut), workers, fail), None)
+            let reader = Reader::new(&inputs, cut, parser(&settings), task.speed);
+            let shown = (topology.process() == 0).then(|| show_progress(reader.progress(), inputs.bytes()));
+            (start(reader, workers, fail), None, shown)
         }
         Work::Live(subscription, board) => {
             let cut = LiveCut {
@@ -94,7 +96,7 @@ pub(super) fn run_workers(
             };
             let stop = interrupted.clone();
             let live = Live::new(subscription, cut, move || stop.is_set());
-            (start(live, workers, fail), Some(board))
+            (start(live, workers, fail), Some(board), None)
         }
     };
     // Each worker takes its own out of here when it starts.
@@ -167,6 +169,7 @@ pub(super) fn run_workers(
         });
         (feed.records(), manifest, usage, stages)
     })?;
+    drop(shown);
     let (records, manifest, usage, stages) = results.into_iter().next().expect("every process has a worker");
     Ok(Finished {
         records,

@@ -43,7 +43,7 @@ pub use mark_late::mark_late;
 pub use parse::parse;
 pub use score::{score, unscored};
 pub use score_windows::score_windows;
-pub use select::select;
+pub use select::{Selection, select};
 pub use shard::{DeviceKey, route_device, route_key};
 pub use show::show;
 pub use tumbling::{Tumbling, tumbling};

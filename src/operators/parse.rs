@@ -23,7 +23,11 @@ pub fn parse<'scope>(
             for chunk in batches.flat_map(|batch| batch.iter()) {
                 let mut readings = Vec::with_capacity(chunk.len());
                 for record in chunk.records() {
-                    match parser.parse(record.bytes, record.length, record.position, &record.file.stem) {
+                    let read = match record.fault {
+                        None => parser.parse(record.bytes, record.length, record.position, &record.file.stem),
+                        Some(fault) => Err(fault.into()),
+                    };
+                    match read {
                         Ok(mut parsed) => {
                             parsed.reading.received = record.received;
                             readings.push(parsed);

@@ -1,4 +1,4 @@
-//! `select`: keeps the readings of the patients and devices that the dataflow file names.
+//! `select`: keeps the readings of the patients, devices and event times that the dataflow file names.
 
 use std::collections::HashSet;
 
@@ -7,25 +7,42 @@ use timely::dataflow::channels::pact::Pipeline;
 
 use super::Rows;
 use super::fork::fork;
-use crate::record::Parsed;
+use crate::record::{EventTime, Parsed, Reading};
 
-/// Readings whose patient is in `patients` and whose device is in `devices`, an empty set meaning all; and how many were not.
-pub fn select<'scope>(
-    parsed: Rows<'scope, Parsed>,
-    patients: HashSet<CompactString>,
-    devices: HashSet<CompactString>,
-) -> (Rows<'scope, Parsed>, Rows<'scope, u64>) {
-    let wanted = move |parsed: &Parsed| {
-        let reading = &parsed.reading;
-        (devices.is_empty() || devices.contains(reading.device.text()))
+/// Which readings are kept. An empty set means all, and so does no time.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    pub patients: HashSet<CompactString>,
+    pub devices: HashSet<CompactString>,
+    /// The first event time that is kept.
+    pub from: Option<EventTime>,
+    /// The first event time that is not kept any more.
+    pub to: Option<EventTime>,
+}
+
+impl Selection {
+    fn has(&self, reading: &Reading) -> bool {
+        let Selection {
+            patients,
+            devices,
+            from,
+            to,
+        } = self;
+        from.is_none_or(|from| from <= reading.timestamp)
+            && to.is_none_or(|to| reading.timestamp < to)
+            && (devices.is_empty() || devices.contains(reading.device.text()))
             && (patients.is_empty() || reading.patient.as_ref().is_some_and(|id| patients.contains(id)))
-    };
+    }
+}
+
+/// The readings of the selection; and how many are not in it.
+pub fn select<'scope>(parsed: Rows<'scope, Parsed>, selection: Selection) -> (Rows<'scope, Parsed>, Rows<'scope, u64>) {
     fork(parsed, Pipeline, "Select", move |input, _, selected, not_selected| {
         input.for_each_stamp(|stamp, batches| {
             let mut dropped = 0;
             for batch in batches {
                 let before = batch.len();
-                batch.retain(&wanted);
+                batch.retain(|parsed| selection.has(&parsed.reading));
                 dropped += (before - batch.len()) as u64;
                 selected.session(&stamp).give_container(batch);
             }
@@ -43,12 +60,12 @@ mod tests {
 
     use super::super::replay::{Plan, replay};
     use super::*;
-    use crate::record::{DeviceId, Identity, Reading};
+    use crate::record::{DeviceId, Identity};
 
     fn parsed(position: u64, device: u8, patient: Option<u8>) -> Parsed {
         let reading = Reading {
             position,
-            timestamp: 0,
+            timestamp: position as i64 / 2,
             received: i64::MAX,
             device: DeviceId::new(format!("d{device}")),
             patient: patient.map(|patient| format!("p{patient}").into()),
@@ -75,17 +92,21 @@ mod tests {
             records in proptest::collection::vec((0u8..4, proptest::option::of(0u8..4)), 0..100),
             patients in proptest::collection::vec(0u8..5, 0..3),
             devices in proptest::collection::vec(0u8..5, 0..3),
+            from in proptest::option::of(0i64..60),
+            to in proptest::option::of(0i64..60),
             plan in Plan::any(),
         ) {
-            let wanted = |(device, patient): &(u8, Option<u8>)| {
+            let wanted = |(at, (device, patient)): &(u64, &(u8, Option<u8>))| {
+                let time = *at as i64 / 2;
+                from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to) &&
                 (devices.is_empty() || devices.contains(device))
                     && (patients.is_empty() || patient.is_some_and(|patient| patients.contains(&patient)))
             };
-            let want: Vec<u64> = (0..).zip(&records).filter(|(_, record)| wanted(record)).map(|(at, _)| at).collect();
+            let want: Vec<u64> = (0..).zip(&records).filter(wanted).map(|(at, _)| at).collect();
             let rows = (0..).zip(&records).map(|(at, (device, patient))| parsed(at, *device, *patient)).collect();
-            let (patients, devices) = (ids('p', &patients), ids('d', &devices));
+            let selection = Selection { patients: ids('p', &patients), devices: ids('d', &devices), from, to };
             let seen = replay(plan, rows, move |parsed, _, seen| {
-                let (selected, others) = select(parsed, patients.clone(), devices.clone());
+                let (selected, others) = select(parsed, selection.clone());
                 let (position, count) = (seen.clone(), seen);
                 selected.inspect(move |parsed| position.borrow_mut().push(Ok(parsed.reading.position)));
                 others.inspect(move |others| count.borrow_mut().push(Err(*others)));

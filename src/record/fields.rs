@@ -80,8 +80,17 @@ impl Fields {
     }
 
     pub(super) fn tree(&self) -> Node {
+        self.tree_of(|_| true)
+    }
+
+    /// The tree of the event time alone.
+    pub(super) fn clock(&self) -> Node {
+        self.tree_of(|slot| slot == Slot::Timestamp)
+    }
+
+    fn tree_of(&self, wanted: impl Fn(Slot) -> bool) -> Node {
         let mut root = Node::default();
-        for (slot, name) in self.named() {
+        for (slot, name) in self.named().filter(|(slot, _)| wanted(*slot)) {
             root.place(name, slot);
             for (alias, _) in self.aliases.iter().filter(|(_, field)| field == name) {
                 root.place(alias, slot);
@@ -118,6 +127,11 @@ impl Node {
 
     pub(super) fn has_children(&self) -> bool {
         !self.children.is_empty()
+    }
+
+    /// Whether the slot is its own or of a key inside it.
+    pub(super) fn leads_to(&self, slot: Slot) -> bool {
+        self.slot == Some(slot) || self.children.iter().any(|(_, child)| child.leads_to(slot))
     }
 
     /// The child for `key`. Records of one source name their fields in one order, so the search starts

@@ -1,7 +1,8 @@
 //! One line of JSON to one reading.
 //!
 //! In: the bytes of a record, its position, the stem of its file. Out: a [`Parsed`] reading or a
-//! [`Rejection`]. Strings are borrowed from the line; what no field asks for is skipped unread.
+//! [`Rejection`]. Strings are borrowed from the line; what no field asks for is skipped unread. Where only the event time is
+//! wanted, only that is read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{DeviceFrom, Fields, Node, Slot};
 use super::scalar::Scalar;
-use super::{Device, DeviceId, Identity, Parsed, Reading, Reason, Rejection, Zone};
+use super::{Device, DeviceId, EventTime, Identity, Parsed, Reading, Reason, Rejection, Zone};
 
 /// Deeper than any device nests its readings, shallower than any stack.
 const DEEPEST: usize = 64;
@@ -22,6 +23,8 @@ const DEEPEST: usize = 64;
 pub struct Parser {
     fields: Fields,
     tree: Node,
+    /// The event time alone.
+    clock: Node,
     zone: Zone,
     max_record_bytes: usize,
 }
@@ -31,10 +34,11 @@ type Slots<'a> = SmallVec<[Scalar<'a>; 16]>;
 impl Parser {
     /// Records longer than `max_record_bytes` are refused.
     pub fn new(fields: Fields, zone: Zone, max_record_bytes: usize) -> Parser {
-        let tree = fields.tree();
+        let (tree, clock) = (fields.tree(), fields.clock());
         Parser {
             fields,
             tree,
+            clock,
             zone,
             max_record_bytes,
         }
@@ -45,6 +49,40 @@ impl Parser {
     /// # Errors
     /// A [`Rejection`] when the record cannot be used; it quotes nothing of the record.
     pub fn parse(&self, line: &[u8], length: u64, position: u64, file_stem: &str) -> Result<Parsed, Rejection> {
+        let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Measure(self.fields.measures.len()).index()];
+        let text = self.read(line, length, &self.tree, &mut slots)?;
+        self.reading(&slots, text, position, file_stem)
+    }
+
+    /// The event time that [`parse`](Parser::parse) would find, of a record that it could use or not; `None` where it is not readable.
+    pub fn event_time(&self, line: &[u8], length: u64) -> Option<EventTime> {
+        let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Timestamp.index() + 1];
+        self.read(line, length, &self.clock, &mut slots).ok()?;
+        self.zone.read(&slots[Slot::Timestamp.index()])
+    }
+
+    /// Whether some field is read from this key of a record, or from inside its value.
+    pub fn asks_for(&self, key: &str) -> bool {
+        self.tree.find(key, &mut 0).is_some()
+    }
+
+    /// The field that a record cannot do without and that is in none of these keys, with its setting; `None`: all are there.
+    pub fn misses<'s>(&'s self, keys: &[&str]) -> Option<(&'static str, &'s str)> {
+        let device = match &self.fields.device {
+            DeviceFrom::Field(name) => Some(("record.device", name.as_str(), Slot::Device)),
+            DeviceFrom::File => None,
+        };
+        let needed = [("record.timestamp", self.fields.timestamp.as_str(), Slot::Timestamp)];
+        let holds = |slot: Slot| {
+            keys.iter()
+                .any(|key| self.tree.find(key, &mut 0).is_some_and(|node| node.leads_to(slot)))
+        };
+        let missing = needed.into_iter().chain(device).find(|(.., slot)| !holds(*slot))?;
+        Some((missing.0, missing.1))
+    }
+
+    /// Reads what `tree` asks for into the slots; the record's text.
+    fn read<'a>(&self, line: &'a [u8], length: u64, tree: &Node, slots: &mut Slots<'a>) -> Result<&'a str, Rejection> {
         if length > self.max_record_bytes as u64 {
             let detail = format!(
                 "{length} bytes, the limit (record.max_record_bytes) is {}",
@@ -60,17 +98,13 @@ impl Parser {
                 format!("nested more than {DEEPEST} levels deep"),
             ));
         }
-        let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Measure(self.fields.measures.len()).index()];
         let mut json = serde_json::Deserializer::from_str(text);
-        let object = Object {
-            node: &self.tree,
-            slots: &mut slots,
-        };
+        let object = Object { node: tree, slots };
         let read = (&mut json)
             .deserialize_any(Top(object))
             .and_then(|is_object| json.end().map(|()| is_object));
         match read {
-            Ok(true) => self.reading(&slots, text, position, file_stem),
+            Ok(true) => Ok(text),
             Ok(false) => Err(Rejection::new(Reason::NotObject, "JSON, but not an object")),
             // Only the column is told: the parser's own message quotes the input.
             Err(e) => Err(Rejection::new(

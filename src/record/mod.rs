@@ -17,6 +17,6 @@ pub use device::{Device, DeviceId};
 pub use fields::{DeviceFrom, Fields};
 pub use json::Parser;
 pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};
-pub use rejection::{Quarantined, Reason, Rejection};
+pub use rejection::{Quarantined, Reason, Rejection, RowFault};
 pub use timestamp::{EventTime, Zone, date_of, day_of, format_event_time};
 pub use window::{Key, Statistics, WindowRow};

@@ -19,6 +19,7 @@ pub enum Reason {
     NoDevice,
     UnreadablePatient,
     UnreadableMeasure,
+    NotCsv,
 }
 
 impl Reason {
@@ -35,6 +36,7 @@ impl Reason {
             Reason::NoDevice => "no_device",
             Reason::UnreadablePatient => "unreadable_patient",
             Reason::UnreadableMeasure => "unreadable_measure",
+            Reason::NotCsv => "not_csv",
         }
     }
 }
@@ -60,6 +62,23 @@ impl Rejection {
             detail: detail.into(),
             timestamp: None,
         }
+    }
+}
+
+/// What is wrong with a row of a CSV file that does not fit its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowFault {
+    FieldCount { found: u32, wanted: u32 },
+    OpenQuote,
+}
+
+impl From<RowFault> for Rejection {
+    fn from(fault: RowFault) -> Self {
+        let detail = match fault {
+            RowFault::FieldCount { found, wanted } => format!("{found} values where the header has {wanted}"),
+            RowFault::OpenQuote => "a quotation mark that is not closed, or not where its row would be whole".into(),
+        };
+        Rejection::new(Reason::NotCsv, detail)
     }
 }
 

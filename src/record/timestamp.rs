@@ -37,7 +37,8 @@ impl Zone {
         }
     }
 
-    fn of_text(&self, text: &str) -> Option<EventTime> {
+    /// Event time of a time as text, by the rules for records; `None` where it is none.
+    pub fn of_text(&self, text: &str) -> Option<EventTime> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
             return self.of_integer(text.parse().ok()?);

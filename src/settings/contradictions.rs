@@ -38,6 +38,7 @@ pub(super) fn check(settings: &Settings, tree: &Tree, mistakes: &mut MistakeList
     check.fields();
     check.measures();
     check.aliases();
+    check.times();
     if settings.dataflow.uses("devices") {
         check.device_columns();
     }
@@ -201,6 +202,32 @@ impl Check<'_> {
                 continue;
             };
             self.mistakes.add(entry.origin.clone(), "record.aliases", reason);
+        }
+    }
+
+    /// Times that are none in the records' unit, or leave nothing between them.
+    fn times(&mut self) {
+        let (select, record) = (&self.settings.select, &self.settings.record);
+        let times = [
+            ("from", &select.from, select.from(record)),
+            ("to", &select.to, select.to(record)),
+        ];
+        for (name, text, _) in times
+            .iter()
+            .filter(|(_, text, time)| !text.is_empty() && time.is_none())
+        {
+            let reason = format!("{} is beyond all years in record.timestamp_unit", quoted(text));
+            self.report(&[key("select", name), key("record", "timestamp_unit")], reason);
+        }
+        if let [(.., Some(from)), (.., Some(to))] = times
+            && from >= to
+        {
+            let reason = format!(
+                "select.from = {} must be before select.to = {}",
+                quoted(&select.from),
+                quoted(&select.to)
+            );
+            self.report(&[key("select", "from"), key("select", "to")], reason);
         }
     }
 

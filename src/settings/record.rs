@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::mistake::nearest;
 use super::reader::{Checked, Section, all, fault, filled_text, text, texts};
 use super::tree::{Node, Value, quoted};
+use crate::record::Zone;
 
 const MOST_MEASURES: usize = 64;
 
@@ -129,6 +130,17 @@ impl Record {
             manufacturer: section.text("manufacturer", default.manufacturer),
             model: section.text("model", default.model),
         }
+    }
+
+    /// How times are read.
+    pub fn zone(&self) -> Zone {
+        let units_per_second = match self.timestamp_unit {
+            TimestampUnit::Seconds => 1,
+            TimestampUnit::Milliseconds => 1_000,
+            TimestampUnit::Microseconds => 1_000_000,
+            TimestampUnit::Nanoseconds => 1_000_000_000,
+        };
+        Zone::new(self.timezone.zone().clone(), units_per_second)
     }
 
     /// The fields that are read from a record besides the measures: key in `[record]` and configured name.

@@ -1,10 +1,12 @@
 //! `[select]` and `[deduplicate]`: which records go on.
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::Micros;
-use super::reader::{Checked, Section, duration};
-use super::tree::{Node, Value};
+use super::reader::{Checked, Section, duration, fault, text};
+use super::tree::{Node, Value, quoted};
+use super::{Micros, Record};
+use crate::record::{EventTime, Zone};
 
 /// Empty lists select everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -13,6 +15,10 @@ pub struct Select {
     pub patients: Vec<String>,
     /// Devices whose records are kept.
     pub devices: Vec<String>,
+    /// Event time from which on records are kept; empty: from the first.
+    pub from: String,
+    /// Event time before which records are kept; empty: to the last.
+    pub to: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,7 +40,19 @@ impl Select {
         Select {
             patients: section.texts("patients", Vec::new()),
             devices: section.texts("devices", Vec::new()),
+            from: section.read("from", String::new(), time),
+            to: section.read("to", String::new(), time),
         }
+    }
+
+    /// The first event time that is kept; `None`: all.
+    pub fn from(&self, record: &Record) -> Option<EventTime> {
+        record.zone().of_text(&self.from)
+    }
+
+    /// The event time from which on nothing is kept; `None`: all.
+    pub fn to(&self, record: &Record) -> Option<EventTime> {
+        record.zone().of_text(&self.to)
     }
 }
 
@@ -44,6 +62,22 @@ impl Deduplicate {
         Deduplicate {
             horizon: section.read("horizon", horizon, horizon_or_off),
         }
+    }
+}
+
+/// A time as records have it, or nothing.
+fn time(node: &Node) -> Checked<String> {
+    let text = text(node)?.trim().to_owned();
+    // Zone and unit of the records may still change which time it is, never whether it is one.
+    match text.is_empty() || Zone::new(TimeZone::UTC, 1_000_000).of_text(&text).is_some() {
+        true => Ok(text),
+        false => fault(
+            node,
+            format!(
+                "{} is no time; write it as \"2017-10-15T03:55:51\" or, for midnight, \"2017-10-15\"",
+                quoted(&text)
+            ),
+        ),
     }
 }
 

@@ -1,10 +1,12 @@
 //! A stretch of raw records: what one worker takes of one epoch.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::InputFile;
-use crate::record::EventTime;
+use super::records::Found;
+use crate::record::{EventTime, RowFault};
 
 /// One record within a chunk's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,23 @@ pub struct Line {
     pub(super) length: u64,
     /// When a live source received it; [`EventTime::MAX`] in files.
     pub(super) received: EventTime,
+    /// A CSV row that does not fit its header; its bytes are the row as it stood.
+    pub(super) fault: Option<RowFault>,
+}
+
+impl Line {
+    /// An epoch's bytes and one record's stay far below 4 GiB, so 32-bit offsets hold.
+    pub(super) fn new(bytes: Range<usize>, file: u32, found: Found) -> Line {
+        Line {
+            start: bytes.start as u32,
+            end: bytes.end as u32,
+            file,
+            number: found.number,
+            length: found.length,
+            received: EventTime::MAX,
+            fault: found.fault,
+        }
+    }
 }
 
 /// Raw records in source order. Holds PHI, so it can neither be serialized nor be exchanged, and is not shown.
@@ -43,6 +62,8 @@ pub struct Record<'a> {
     pub file: &'a InputFile,
     pub line: u64,
     pub received: EventTime,
+    /// A CSV row that does not fit its header: no record can be read from it.
+    pub fault: Option<RowFault>,
 }
 
 impl Chunk {
@@ -85,6 +106,7 @@ impl Chunk {
                 file: &self.files[line.file as usize],
                 line: line.number,
                 received: line.received,
+                fault: line.fault,
             })
     }
 }

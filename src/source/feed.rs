@@ -1,15 +1,18 @@
 //! The thread that reads the input and feeds the workers of this process.
 //!
 //! In: [`Epochs`], from a [`Reader`] of files or a live source. Out: one bounded queue of epochs for each local worker. A worker that falls behind
-//! holds the reader back, so the input is never read far ahead of the dataflow.
+//! holds the reader back, so the input is never read far ahead of the dataflow. Where the reader is paced, an epoch waits here until
+//! it is due; nobody waits for this thread when the process ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::files::{Epoch, ReadError, Reader};
+use super::files::{Epoch, Reader};
+use super::records::ReadError;
 use super::{Chunk, Time};
 
 /// Epochs that wait for a worker at most.
@@ -99,9 +102,14 @@ pub fn start(
         });
     }
     thread::spawn(move || {
+        let mut started: Option<Instant> = None;
         loop {
             match reader.next_epoch() {
-                Ok(Some(Epoch { time, chunks })) => {
+                Ok(Some(Epoch { time, chunks, due })) => {
+                    let now = Instant::now();
+                    if let Some(due) = due {
+                        thread::sleep(due.saturating_sub(now - *started.get_or_insert(now)));
+                    }
                     records.store(reader.records(), Ordering::Release);
                     for (queue, chunk) in queues.iter_mut().zip(chunks) {
                         if !queue.give(time, chunk) {
@@ -151,7 +159,23 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::record::{DeviceFrom, Fields, Parser, Zone};
     use crate::source::{Cut, Inputs};
+
+    fn parser() -> Parser {
+        let fields = Fields {
+            timestamp: "t".into(),
+            device: DeviceFrom::File,
+            patient: String::new(),
+            name: String::new(),
+            dob: String::new(),
+            manufacturer: String::new(),
+            model: String::new(),
+            measures: Vec::new(),
+            aliases: Vec::new(),
+        };
+        Parser::new(fields, Zone::new(jiff::tz::TimeZone::UTC, 1), 100)
+    }
 
     fn cut(workers: usize) -> Cut {
         Cut {
@@ -185,7 +209,9 @@ mod tests {
         let path = folder.path().join("input.jsonl");
         fs::write(&path, "{}\n".repeat(103)).expect("a file");
         let inputs = Inputs::find(&[path.display().to_string()]).expect("a file");
-        let handles = start(Reader::new(&inputs, cut(3)), 3, |error| panic!("{error:?}"));
+        let handles = start(Reader::new(&inputs, cut(3), parser(), None), 3, |error| {
+            panic!("{error:?}")
+        });
         let workers: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = handles.iter().map(|handle| scope.spawn(|| drain(handle))).collect();
             threads.into_iter().map(|t| t.join().expect("a worker")).collect()
@@ -224,6 +250,8 @@ mod tests {
                     epoch_records: 1,
                     ..cut(1)
                 },
+                parser(),
+                None,
             ),
             1,
             fail,

@@ -3,17 +3,22 @@
 //! Where a cut falls depends on the lines alone: not on the number of workers, nor on the clock. A reader
 //! keeps only the chunks of its own process's workers, but counts every line.
 
-use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Chunk, InputFile, Inputs, Line, Time, time_of};
-use crate::record::EventTime;
+use super::order::{Sequence, Timed};
+use super::pace::Pace;
+use super::records::{ReadError, Reading};
+use super::{Chunk, InputFile, Inputs, Line, Speed, Time, time_of};
+use crate::observe::Progress;
+use crate::record::Parser;
 
 /// An epoch ends after this many bytes at the latest, so that long records do not fill the memory.
 const EPOCH_BYTES: u64 = 16 << 20;
-const BUFFER: usize = 256 << 10;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Read at once, of all open files together and of each.
+const BUFFERS: usize = 32 << 20;
+const BUFFER: Range<usize> = 8 << 10..256 << 10;
 
 /// Where the input is cut. Commits follow `commit_records` and `commit_bytes`, whichever is first full.
 #[derive(Clone, Debug)]
@@ -33,17 +38,33 @@ pub struct Cut {
 pub struct Epoch {
     pub time: Time,
     pub chunks: Vec<Chunk>,
+    /// When it is due, from the first one on; `None`: as soon as there is room for it.
+    pub due: Option<Duration>,
 }
 
-/// An open file, its index, and the number of its last line.
-type Open = (BufReader<Box<dyn Read + Send>>, u32, u64);
+/// What came of asking for a record.
+enum Taken {
+    /// It was taken; its length.
+    Record(u64),
+    /// It belongs to a later epoch.
+    NotYet,
+    End,
+}
+
+enum Order {
+    /// File after file, each record straight to where it belongs.
+    Files(Sequence),
+    /// Each record looked at first: merged, or paced, or both.
+    Times(Timed),
+}
 
 /// Reads epoch after epoch.
 pub struct Reader {
     cut: Cut,
     files: Arc<[InputFile]>,
-    open: Option<Open>,
-    next_file: u32,
+    order: Order,
+    pace: Option<Pace>,
+    progress: Arc<Progress>,
     position: u64,
     commit: u32,
     epoch: u32,
@@ -54,26 +75,28 @@ pub struct Reader {
     largest: usize,
 }
 
-/// A failed read, with the file it happened in.
-#[derive(Debug)]
-pub struct ReadError {
-    pub file: String,
-    pub error: io::Error,
-}
-
-struct Measured {
-    length: u64,
-    blank: bool,
-}
-
 impl Reader {
-    /// A reader at the start of the input.
-    pub fn new(inputs: &Inputs, cut: Cut) -> Reader {
+    /// A reader at the start of the input; `speed` paces it, `None` is as fast as it goes.
+    pub fn new(inputs: &Inputs, cut: Cut, parser: Parser, speed: Option<Speed>) -> Reader {
+        let files: Arc<[InputFile]> = inputs.files().into();
+        let progress = Arc::new(Progress::default());
+        let open = if inputs.is_merged() { files.len() } else { 1 };
+        let with = Arc::new(Reading {
+            parser,
+            progress: Arc::clone(&progress),
+            limit: cut.max_record_bytes,
+            buffer: (BUFFERS / open.max(1)).clamp(BUFFER.start, BUFFER.end),
+        });
+        let order = match inputs.is_merged() || speed.is_some() {
+            true => Order::Times(Timed::new(inputs, &files, &with)),
+            false => Order::Files(Sequence::new(&files, 0..files.len(), &with)),
+        };
         Reader {
             cut,
-            files: inputs.files().into(),
-            open: None,
-            next_file: 0,
+            files,
+            order,
+            pace: speed.map(Pace::new),
+            progress,
             position: 0,
             commit: 0,
             epoch: 0,
@@ -82,6 +105,11 @@ impl Reader {
             finished: false,
             largest: 0,
         }
+    }
+
+    /// How far the reading has come, while it goes on.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Records read so far, those of other processes' workers included.
@@ -112,9 +140,13 @@ impl Reader {
         while records < self.cut.epoch_records && bytes < EPOCH_BYTES && !self.commit_is_full() {
             let worker = (records / share) as usize;
             let mine = self.cut.mine.contains(&worker).then(|| worker - self.cut.mine.start);
-            let Some(length) = self.next_record(mine.map(|i| &mut chunks[i]))? else {
-                self.finished = true;
-                break;
+            let length = match self.next_record(mine.map(|i| &mut chunks[i]), records > 0)? {
+                Taken::Record(length) => length,
+                Taken::NotYet => break,
+                Taken::End => {
+                    self.finished = true;
+                    break;
+                }
             };
             records += 1;
             bytes += length;
@@ -131,104 +163,53 @@ impl Reader {
             (self.commit, self.epoch) = (self.commit + 1, 0);
             (self.commit_records, self.commit_bytes) = (0, 0);
         }
-        Ok(Some(Epoch { time, chunks }))
+        self.progress.come_to(self.position);
+        let due = self.pace.map(|pace| pace.due());
+        Ok(Some(Epoch { time, chunks, due }))
     }
 
     fn commit_is_full(&self) -> bool {
         self.commit_records >= self.cut.commit_records || self.commit_bytes >= self.cut.commit_bytes
     }
 
-    /// Reads the next record that is not blank, into `chunk` if it is wanted; its length, or `None` at the end.
-    fn next_record(&mut self, mut chunk: Option<&mut Chunk>) -> Result<Option<u64>, ReadError> {
-        loop {
-            if self.open.is_none() {
-                let Some(file) = self.files.get(self.next_file as usize) else {
-                    return Ok(None);
+    /// Takes the next record, into `chunk` if it is wanted. With `due` only if it is due together with the records before it.
+    fn next_record(&mut self, chunk: Option<&mut Chunk>, due: bool) -> Result<Taken, ReadError> {
+        match &mut self.order {
+            Order::Files(sequence) => {
+                let Some(chunk) = chunk else {
+                    return Ok(sequence
+                        .next(None)?
+                        .map_or(Taken::End, |(_, found)| Taken::Record(found.length)));
                 };
-                let failed = |error| ReadError {
-                    file: file.shown(),
-                    error,
+                let start = chunk.bytes.len();
+                let Some((file, found)) = sequence.next(Some(&mut chunk.bytes))? else {
+                    return Ok(Taken::End);
                 };
-                let bytes = file.open().and_then(without_mark).map_err(failed)?;
-                self.open = Some((BufReader::with_capacity(BUFFER, bytes), self.next_file, 0));
-                self.next_file += 1;
+                chunk.lines.push(Line::new(start..chunk.bytes.len(), file, found));
+                Ok(Taken::Record(found.length))
             }
-            let Some((reader, file, number)) = self.open.as_mut() else {
-                continue;
-            };
-            let start = chunk.as_ref().map_or(0, |c| c.bytes.len());
-            let kept = chunk.as_mut().map(|c| &mut c.bytes);
-            let read = read_line(reader, kept, self.cut.max_record_bytes).map_err(|error| ReadError {
-                file: self.files[*file as usize].shown(),
-                error,
-            })?;
-            let Some(line) = read else {
-                self.open = None;
-                continue;
-            };
-            *number += 1;
-            if line.blank {
-                if let Some(chunk) = chunk.as_mut() {
-                    chunk.bytes.truncate(start);
+            Order::Times(timed) => {
+                let Some(next) = timed.peek()? else {
+                    return Ok(Taken::End);
+                };
+                if let Some(pace) = &mut self.pace {
+                    let after = pace.after(next.time);
+                    if due && after.tick() != pace.tick() {
+                        return Ok(Taken::NotYet);
+                    }
+                    *pace = after;
                 }
-                continue;
+                if let Some(chunk) = chunk {
+                    let start = chunk.bytes.len();
+                    chunk.bytes.extend_from_slice(next.bytes);
+                    chunk
+                        .lines
+                        .push(Line::new(start..chunk.bytes.len(), next.file, next.found));
+                }
+                let length = next.found.length;
+                timed.pass();
+                Ok(Taken::Record(length))
             }
-            if let Some(chunk) = chunk {
-                // An epoch's bytes and one record's stay far below 4 GiB, so 32-bit offsets hold.
-                let (start, end) = (start as u32, chunk.bytes.len() as u32);
-                chunk.lines.push(Line {
-                    start,
-                    end,
-                    file: *file,
-                    number: *number,
-                    length: line.length,
-                    received: EventTime::MAX,
-                });
-            }
-            return Ok(Some(line.length));
-        }
-    }
-}
-
-/// The bytes behind a byte order mark, if there is one; a pipe may give it piece by piece.
-fn without_mark(mut bytes: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut start = Vec::with_capacity(BYTE_ORDER_MARK.len());
-    bytes
-        .by_ref()
-        .take(BYTE_ORDER_MARK.len() as u64)
-        .read_to_end(&mut start)?;
-    if start == BYTE_ORDER_MARK {
-        return Ok(Box::new(bytes));
-    }
-    Ok(Box::new(io::Cursor::new(start).chain(bytes)))
-}
-
-/// Reads up to the next line feed or the end of the file; keeps at most `limit` bytes of the line.
-fn read_line(reader: &mut impl BufRead, mut kept: Option<&mut Vec<u8>>, limit: usize) -> io::Result<Option<Measured>> {
-    let mut measured = Measured { length: 0, blank: true };
-    let mut started = false;
-    loop {
-        let buffer = match reader.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        if buffer.is_empty() {
-            return Ok(started.then_some(measured));
-        }
-        started = true;
-        let end = memchr::memchr(b'\n', buffer);
-        let part = &buffer[..end.unwrap_or(buffer.len())];
-        if let Some(kept) = kept.as_mut() {
-            let room = (limit as u64).saturating_sub(measured.length) as usize;
-            kept.extend_from_slice(&part[..part.len().min(room)]);
-        }
-        measured.length += part.len() as u64;
-        measured.blank &= part.trim_ascii().is_empty();
-        let taken = part.len() + usize::from(end.is_some());
-        reader.consume(taken);
-        if end.is_some() {
-            return Ok(Some(measured));
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::feed::Epochs;
-use super::files::{Epoch, ReadError};
+use super::files::Epoch;
 use super::mqtt::{Message, Subscription, wall_clock};
-use super::{Chunk, InputFile, Line, time_of};
+use super::{Chunk, InputFile, Line, ReadError, time_of};
 
 /// An epoch closes so long after its first message at the latest.
 const EPOCH_TIME: Duration = Duration::from_millis(20);
@@ -143,6 +143,7 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
                     number: self.position + 1,
                     length,
                     received: message.received,
+                    fault: None,
                 });
                 self.position += 1;
                 self.commit_records += 1;
@@ -212,7 +213,11 @@ impl<S: Fn() -> bool + Send + 'static> Epochs for Live<S> {
         if self.commit_is_full() {
             self.next_commit();
         }
-        Ok(Some(Epoch { time, chunks }))
+        Ok(Some(Epoch {
+            time,
+            chunks,
+            due: None,
+        }))
     }
 
     fn records(&self) -> u64 {

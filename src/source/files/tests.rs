@@ -4,7 +4,26 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::record::{DeviceFrom, Fields, Zone};
 use crate::source::commit_of;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Times in seconds under `t`.
+fn parser() -> Parser {
+    let fields = Fields {
+        timestamp: "t".into(),
+        device: DeviceFrom::File,
+        patient: String::new(),
+        name: String::new(),
+        dob: String::new(),
+        manufacturer: String::new(),
+        model: String::new(),
+        measures: vec!["m".into()],
+        aliases: Vec::new(),
+    };
+    Parser::new(fields, Zone::new(jiff::tz::TimeZone::UTC, 1), 1 << 20)
+}
 
 /// A record as it should be found: its file, its number there, what is kept of it, its whole length.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +91,8 @@ fn read(inputs: &Inputs, cut: &Cut, processes: &[Range<usize>]) -> Vec<(Time, Ve
                 mine: mine.clone(),
                 ..cut.clone()
             },
+            parser(),
+            None,
         )
     };
     let mut readers: Vec<Reader> = processes.iter().map(reader).collect();
@@ -207,37 +228,6 @@ fn an_epoch_ends_after_its_bytes_too_and_counts_what_it_does_not_keep() {
     );
 }
 
-/// Gives its bytes one at a time, as a slow pipe does.
-struct Trickle(std::slice::Iter<'static, u8>);
-
-impl Read for Trickle {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match (self.0.next(), buffer) {
-            (Some(byte), [first, ..]) => *first = *byte,
-            _ => return Ok(0),
-        }
-        Ok(1)
-    }
-}
-
-#[test]
-fn a_byte_order_mark_is_skipped_even_where_it_arrives_in_pieces() {
-    for (input, want) in [
-        (&b"\xef\xbb\xbf{}"[..], &b"{}"[..]),
-        (b"{}", b"{}"),
-        (b"\xef\xbb", b"\xef\xbb"),
-        (b"\xef\xbb\xbf\xef\xbb\xbf1", b"\xef\xbb\xbf1"),
-        (b"\xef\xbb\xbf", b""),
-        (b"", b""),
-    ] {
-        let mut read = Vec::new();
-        without_mark(Trickle(input.iter()))
-            .and_then(|mut rest| rest.read_to_end(&mut read))
-            .expect("bytes");
-        assert_eq!(read, want);
-    }
-}
-
 #[test]
 fn a_file_that_is_gone_is_named() {
     let (folder, inputs) = write(&[b"{}\n{}\n".to_vec(), b"{}\n".to_vec()]);
@@ -250,9 +240,9 @@ fn a_file_that_is_gone_is_named() {
         workers: 1,
         mine: 0..1,
     };
-    let mut reader = Reader::new(&inputs, cut);
+    let mut reader = Reader::new(&inputs, cut, parser(), None);
     assert!(reader.next_epoch().is_ok() && reader.next_epoch().is_ok());
     let error = reader.next_epoch().err().expect("gone");
     assert!(error.file.ends_with("file-1.jsonl"), "{}", error.file);
-    assert_eq!(error.error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(error.error.kind(), std::io::ErrorKind::NotFound);
 }
