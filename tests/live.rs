@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use program::{Scene, Summary};
 use rumqttc::v5::mqttbytes::QoS;
@@ -47,7 +48,7 @@ struct Live {
 
 impl Live {
     /// Starts one and waits until the broker has agreed.
-    fn start(scene: &Scene, broker: SocketAddr, workers: &str) -> Live {
+    fn start(scene: &Scene, broker: SocketAddr, workers: &str, more: &[&str]) -> Live {
         let source = format!("mqtt://{broker}");
         let mut arguments = vec![
             "run",
@@ -62,6 +63,7 @@ impl Live {
             "live.json",
         ];
         arguments.extend(SETTINGS);
+        arguments.extend(more);
         let mut command = scene.command(&arguments);
         let mut child = command
             .stdout(Stdio::null())
@@ -85,14 +87,14 @@ impl Live {
         }
     }
 
-    /// Waits until it has seen so many readings, then interrupts it; its summary.
-    fn end_after(mut self, scene: &Scene, readings: u64) -> Summary {
+    /// Waits until it has seen so many `what`, then interrupts it; its summary.
+    fn end_after(mut self, scene: &Scene, count: u64, what: &str) -> Summary {
         self.wait_for(|line| {
-            let count = line
-                .split(" readings, ")
+            let mut words = line.split(' ').rev().skip_while(|word| !word.starts_with(what)).skip(1);
+            words
                 .next()
-                .and_then(|before| before.rsplit(' ').next());
-            count.and_then(|count| count.replace(',', "").parse::<u64>().ok()) >= Some(readings)
+                .and_then(|number| number.replace(',', "").parse::<u64>().ok())
+                >= Some(count)
         });
         let process = Pid::from_child(&self.child);
         kill_process(process, Signal::INT).expect("it runs");
@@ -139,13 +141,13 @@ fn scene() -> (Scene, u64, Vec<u8>) {
 fn a_live_run_writes_the_readings_that_a_replay_of_its_records_writes() {
     let (scene, readings, input) = scene();
     let broker = wardflow::broker::start().expect("a broker");
-    let live = Live::start(&scene, broker, "2");
+    let live = Live::start(&scene, broker, "2", &[]);
     let lines: Vec<&[u8]> = input
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .collect();
     publish(broker, &lines);
-    let summary = live.end_after(&scene, readings);
+    let summary = live.end_after(&scene, readings, "readings");
     assert_eq!(summary.count("records_in"), lines.len() as u64);
     let replayed = scene.replay("realtime_analytics", "replayed", &SETTINGS);
     assert_eq!(summary.quarantined(), replayed.quarantined());
@@ -170,15 +172,53 @@ fn a_run_that_was_stopped_goes_on_behind_what_it_has_committed() {
         .collect();
     let mut records = 0;
     for (half, workers) in lines.chunks(lines.len().div_ceil(2)).zip(["1", "3"]) {
-        let live = Live::start(&scene, broker, workers);
+        let live = Live::start(&scene, broker, workers, &[]);
         publish(broker, half);
-        let summary = live.end_after(&scene, half.len() as u64 * 9 / 10);
+        let summary = live.end_after(&scene, half.len() as u64 * 9 / 10, "readings");
         records += summary.count("records_in");
     }
     let kept = Rows::of(&scene.path("live"), "readings").rows.len() as u64;
     assert_eq!(records, lines.len() as u64);
     // Copies are recognised within a run only, until state outlives it.
     assert!(kept >= readings && kept <= lines.len() as u64, "{kept} of {readings}");
+}
+
+/// The ward falls silent, no record comes that could move the watermark: the clock does, and the windows are written.
+#[test]
+fn a_silent_source_does_not_keep_windows_open() {
+    let (scene, ..) = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let set = |setting: &'static str| ["--set", setting];
+    let more = [
+        set("windows.size=1s"),
+        set("windows.out_of_orderness=1s"),
+        set("windows.idle_after=500ms"),
+        set("windows.allowed_lateness=1s"),
+        set("output.commit_interval=200ms"),
+    ];
+    let live = Live::start(&scene, broker, "2", more.as_flattened());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
+    // The watermark stays 1 s behind the newest record, so that none of them closes a window.
+    let records: Vec<String> = (0..4)
+        .map(|n| {
+            format!(
+                r#"{{"device_id":"LSD-00000{}","timestamp":{},"pulse":7{n}}}"#,
+                n % 2,
+                now + n
+            )
+        })
+        .collect();
+    let lines: Vec<&[u8]> = records.iter().map(String::as_bytes).collect();
+    publish(broker, &lines);
+    let summary = live.end_after(&scene, 1, "windows");
+    assert_eq!((summary.count("records_in"), summary.count("late")), (4, 0));
+    assert!(
+        summary.count("windows") >= 3,
+        "one for the manufacturers, one for each device"
+    );
 }
 
 #[test]

@@ -182,11 +182,12 @@ fn write_lines(board: &Board, done: &impl Fn() -> bool) {
             };
             anomalies = view.anomalies;
             tell(format_args!(
-                "{} records/s; {} readings, {} anomalies, {} commits{behind}{newest}",
+                "{} records/s; {} readings, {} anomalies{behind}; {} commits with {} windows{newest}",
                 grouped(view.records_per_second as u64),
                 grouped(view.readings),
                 grouped(view.anomalies),
-                view.commits
+                view.commits,
+                grouped(view.tally.windows)
             ));
         }
         thread::park_timeout(FRAME);

@@ -49,7 +49,8 @@ pub struct Live<S> {
     epoch: u32,
     commit_records: u64,
     commit_bytes: u64,
-    commit_began: Instant,
+    /// When the first of this commit's records or silences came, which may have closed windows.
+    commit_began: Option<Instant>,
     last_arrival: Instant,
     last_tick: Instant,
     finished: bool,
@@ -79,7 +80,7 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
             epoch: 0,
             commit_records: 0,
             commit_bytes: 0,
-            commit_began: now,
+            commit_began: None,
             last_arrival: now,
             last_tick: now,
             finished: false,
@@ -110,7 +111,7 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
                     if (self.stop)() {
                         self.subscription.stop(); // what is on its way still comes, then the end
                     }
-                    if self.commit_records > 0 && self.commit_began.elapsed() >= self.cut.commit_interval {
+                    if self.interval_is_over() {
                         return Close::Interval;
                     }
                     if self.last_arrival.elapsed() >= self.cut.idle_after && self.last_tick.elapsed() >= IDLE_TICK {
@@ -172,13 +173,18 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
     fn next_commit(&mut self) {
         (self.commit, self.epoch) = (self.commit + 1, 0);
         (self.commit_records, self.commit_bytes) = (0, 0);
-        self.commit_began = Instant::now();
+        self.commit_began = None;
+    }
+
+    fn interval_is_over(&self) -> bool {
+        self.commit_began
+            .is_some_and(|began| began.elapsed() >= self.cut.commit_interval)
     }
 
     fn commit_is_full(&self) -> bool {
         self.commit_records >= self.cut.commit_records
             || self.commit_bytes >= self.cut.commit_bytes
-            || (self.commit_records > 0 && self.commit_began.elapsed() >= self.cut.commit_interval)
+            || self.interval_is_over()
     }
 }
 
@@ -189,11 +195,9 @@ impl<S: Fn() -> bool + Send + 'static> Epochs for Live<S> {
         }
         let mut batch = Vec::new();
         let close = self.gather(&mut batch);
-        if self.commit_records == 0 {
-            self.commit_began = Instant::now();
-        }
-        if matches!(close, Close::Interval) {
-            self.next_commit();
+        match close {
+            Close::Interval => self.next_commit(),
+            _ => drop(self.commit_began.get_or_insert_with(Instant::now)),
         }
         let received_some = !batch.is_empty();
         let mut chunks = self.chunks(batch);
