@@ -10,6 +10,7 @@ mod live;
 mod preparation;
 mod replay;
 mod run;
+mod simulate;
 mod vault;
 mod workers;
 
@@ -46,6 +47,8 @@ enum Command {
     Run(run::Run),
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),
+    /// Simulate devices: records to a file or an MQTT broker, seeded, with labelled anomalies
+    Simulate(simulate::Simulate),
     /// Look into the vault: who a patient is
     Vault(vault::VaultCommand),
 }
@@ -126,6 +129,7 @@ impl CommandLine {
         let done = match self.command {
             Some(Command::Run(run)) => run.run(),
             Some(Command::Replay(replay)) => replay.run(),
+            Some(Command::Simulate(simulate)) => simulate.run(),
             Some(Command::Vault(vault)) => vault.run(),
             #[cfg(feature = "broker")]
             None => self.demo.run(),

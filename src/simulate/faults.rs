@@ -102,7 +102,7 @@ impl Course {
         let (least, most) = match measure {
             TEMPERATURE => (320.0, 450.0),
             PULSE => (230.0, 290.0),
-            OXYGEN => (10.0, 30.0),
+            OXYGEN => (0.0, 10.0),
             SYSTOLIC => (240.0, 290.0),
             _ => (150.0, 200.0),
         };
@@ -119,7 +119,10 @@ impl Course {
         let mut set = |measure: usize, least: f64, most: f64| values[measure] = nearest(random.between(least, most));
         match self.fault {
             Fault::Tachycardia => set(PULSE, 170.0, 200.0),
-            Fault::Bradycardia => set(PULSE, 22.0, 32.0),
+            Fault::Bradycardia => {
+                set(PULSE, 20.0, 30.0);
+                set(SYSTOLIC, 70.0, 82.0);
+            }
             Fault::Desaturation => {
                 set(OXYGEN, 55.0, 70.0);
                 set(PULSE, 115.0, 130.0);
@@ -144,13 +147,13 @@ impl Course {
 
     /// The measures that show it.
     pub(super) fn measures(&self) -> &'static [&'static str] {
-        let (first, last) = match self.fault {
-            Fault::Tachycardia | Fault::Bradycardia => (PULSE, PULSE),
-            Fault::Desaturation => (PULSE, OXYGEN),
-            Fault::Hypotension | Fault::Hypertension => (SYSTOLIC, DIASTOLIC),
-            Fault::Fever => (TEMPERATURE, PULSE),
-            Fault::StuckSensor | Fault::Spike => (self.sensor.0, self.sensor.0),
-        };
-        &MEASURES[first..=last]
+        match self.fault {
+            Fault::Tachycardia => &["pulse"],
+            Fault::Bradycardia => &["pulse", "systolic"],
+            Fault::Desaturation => &["pulse", "oxygen_percent"],
+            Fault::Hypotension | Fault::Hypertension => &["systolic", "diastolic"],
+            Fault::Fever => &["temperature", "pulse"],
+            Fault::StuckSensor | Fault::Spike => &MEASURES[self.sensor.0..=self.sensor.0],
+        }
     }
 }
