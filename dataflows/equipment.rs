@@ -12,7 +12,7 @@ use crate::commit::Tally;
 use crate::forest::{self, Parameters};
 use crate::operators::{Committer, Delivery, Grouping, Tumbling, UnknownDevices, WatermarkRules};
 use crate::record::{DeviceFrom, Fields, Parser, Scored, Zone};
-use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, TimestampUnit, WatermarkScope};
+use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
@@ -30,6 +30,52 @@ pub struct KeptByOne {
     pub vault: Vault,
     pub committer: Rc<RefCell<Committer>>,
     pub unknown_devices: UnknownDevices,
+}
+
+/// Reads the records that the settings describe.
+pub fn parser(record: &settings::Record) -> Parser {
+    let fields = Fields {
+        timestamp: record.timestamp.clone(),
+        device: match record.device.as_str() {
+            FILE_STEM => DeviceFrom::File,
+            name => DeviceFrom::Field(name.to_owned()),
+        },
+        patient: record.patient.clone(),
+        name: record.name.clone(),
+        dob: record.dob.clone(),
+        manufacturer: record.manufacturer.clone(),
+        model: record.model.clone(),
+        measures: record.measures.clone(),
+        aliases: record
+            .aliases
+            .iter()
+            .map(|(alias, field)| (alias.clone(), field.clone()))
+            .collect(),
+    };
+    Parser::new(fields, zone(record), record.max_record_bytes)
+}
+
+/// How times without a zone or a unit are to be read.
+pub fn zone(record: &settings::Record) -> Zone {
+    Zone::new(record.timezone.zone().clone(), record.timestamp_unit.per_second())
+}
+
+pub fn watermark_rules(windows: &settings::Windows) -> WatermarkRules {
+    WatermarkRules {
+        size: windows.size.0,
+        out_of_orderness: windows.out_of_orderness.0,
+        allowed_lateness: windows.allowed_lateness.0,
+        max_jump: windows.max_jump.0,
+    }
+}
+
+/// The columns of the tables, as far as the settings decide them.
+pub fn columns(settings: &Settings) -> TableColumns {
+    TableColumns {
+        measures: settings.record.measures.clone(),
+        further: settings.devices.columns.clone(),
+        scored: settings.dataflow == Dataflow::RealtimeAnalytics,
+    }
 }
 
 /// One worker's equipment.
@@ -64,36 +110,7 @@ impl Equipment {
     }
 
     pub(super) fn parser(&self) -> Parser {
-        let record = &self.shared.settings.record;
-        let fields = Fields {
-            timestamp: record.timestamp.clone(),
-            device: match record.device.as_str() {
-                FILE_STEM => DeviceFrom::File,
-                name => DeviceFrom::Field(name.to_owned()),
-            },
-            patient: record.patient.clone(),
-            name: record.name.clone(),
-            dob: record.dob.clone(),
-            manufacturer: record.manufacturer.clone(),
-            model: record.model.clone(),
-            measures: record.measures.clone(),
-            aliases: record
-                .aliases
-                .iter()
-                .map(|(alias, field)| (alias.clone(), field.clone()))
-                .collect(),
-        };
-        let units_per_second = match record.timestamp_unit {
-            TimestampUnit::Seconds => 1,
-            TimestampUnit::Milliseconds => 1_000,
-            TimestampUnit::Microseconds => 1_000_000,
-            TimestampUnit::Nanoseconds => 1_000_000_000,
-        };
-        Parser::new(
-            fields,
-            Zone::new(record.timezone.zone().clone(), units_per_second),
-            record.max_record_bytes,
-        )
+        parser(&self.shared.settings.record)
     }
 
     pub(super) fn payload_sealer(&self) -> Arc<PayloadSealer> {
@@ -133,13 +150,7 @@ impl Equipment {
     }
 
     pub(super) fn watermark_rules(&self) -> WatermarkRules {
-        let windows = &self.shared.settings.windows;
-        WatermarkRules {
-            size: windows.size.0,
-            out_of_orderness: windows.out_of_orderness.0,
-            allowed_lateness: windows.allowed_lateness.0,
-            max_jump: windows.max_jump.0,
-        }
+        watermark_rules(&self.shared.settings.windows)
     }
 
     pub(super) fn forest_key(&self) -> Grouping {
@@ -199,12 +210,7 @@ impl Equipment {
     }
 
     pub(super) fn columns(&self) -> TableColumns {
-        let settings = &self.shared.settings;
-        TableColumns {
-            measures: settings.record.measures.clone(),
-            further: settings.devices.columns.clone(),
-            scored: settings.dataflow == Dataflow::RealtimeAnalytics,
-        }
+        columns(&self.shared.settings)
     }
 
     pub(super) fn delivery(&self) -> Delivery {

@@ -22,6 +22,7 @@
 pub mod cluster;
 pub mod commands;
 pub mod commit;
+pub mod coverage;
 #[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
 pub mod dataflows;
 pub mod devices;

@@ -3,7 +3,9 @@
 //! In: arguments and environment. Out: an exit status: 0 done, 1 failed with one line of why and what to do, 2 usage,
 //! 130 an interrupted replay.
 
+mod check;
 mod cluster_flags;
+mod grid;
 mod preparation;
 mod replay;
 mod vault;
@@ -30,6 +32,8 @@ pub struct CommandLine {
 enum Command {
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),
+    /// Tell what a dataflow file would do, every mistake in it, and how well it fits a sample of records
+    Check(check::Check),
     /// Look into the vault: who a patient is
     Vault(vault::VaultCommand),
 }
@@ -71,11 +75,20 @@ fn tell(message: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
+/// Writes what was asked for to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(format!("standard output cannot be written ({e})")))
+}
+
 impl CommandLine {
     /// Runs the command; tells a failure on standard error.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Replay(replay) => replay.run(),
+            Command::Check(check) => check.run(),
             Command::Vault(vault) => vault.run(),
         };
         match done {

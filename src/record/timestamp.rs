@@ -37,6 +37,11 @@ impl Zone {
         }
     }
 
+    /// Event time of a JSON value; `None` where a record with it would be refused.
+    pub fn time_of(&self, value: &serde_json::Value) -> Option<EventTime> {
+        self.read(&Scalar::from(value))
+    }
+
     fn of_text(&self, text: &str) -> Option<EventTime> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
