@@ -6,6 +6,7 @@
 mod check;
 mod cluster_flags;
 mod grid;
+mod inspect;
 mod preparation;
 mod replay;
 mod vault;
@@ -34,6 +35,8 @@ enum Command {
     Replay(replay::Replay),
     /// Tell what a dataflow file would do, every mistake in it, and how well it fits a sample of records
     Check(check::Check),
+    /// Show what has been committed to an output, and what about it is odd
+    Inspect(inspect::Inspect),
     /// Look into the vault: who a patient is
     Vault(vault::VaultCommand),
 }
@@ -89,6 +92,7 @@ impl CommandLine {
         let done = match self.command {
             Command::Replay(replay) => replay.run(),
             Command::Check(check) => check.run(),
+            Command::Inspect(inspect) => inspect.run(),
             Command::Vault(vault) => vault.run(),
         };
         match done {

@@ -27,7 +27,7 @@ const IN_FLIGHT: usize = 8;
 /// How long a worker without work sleeps at most before it looks again, also for signals.
 const IDLE: Duration = Duration::from_millis(10);
 /// The list of devices that the collection does not know, in the state folder.
-const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
+pub(super) const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
 
 type Input<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
