@@ -9,6 +9,7 @@ mod grid;
 mod inspect;
 mod preparation;
 mod replay;
+mod tools;
 mod vault;
 mod workers;
 
@@ -20,10 +21,15 @@ use clap::{Parser, Subcommand};
 
 use crate::cluster::{ClusterError, told_by_supervisor};
 
+const TOOLS: &str = "\
+Tools:
+  completions SHELL  Print a completion script for bash, zsh, fish, elvish or powershell
+  man [DIR]          Print the manual page, or write one for each command to a folder";
+
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
 #[derive(Parser)]
-#[command(name = "wardflow", version, arg_required_else_help = true)]
+#[command(name = "wardflow", version, arg_required_else_help = true, after_help = TOOLS)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +45,12 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Look into the vault: who a patient is
     Vault(vault::VaultCommand),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions(tools::Completions),
+    /// Print the manual page, or write one for each command
+    #[command(hide = true)]
+    Man(tools::Manual),
 }
 
 /// A failed command: one line of why and what to do.
@@ -94,6 +106,8 @@ impl CommandLine {
             Command::Check(check) => check.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Vault(vault) => vault.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(manual) => manual.run(),
         };
         match done {
             Ok(status) => ExitCode::from(status),
