@@ -12,7 +12,7 @@ use crate::forest::{self, Parameters};
 use crate::observe::Board;
 use crate::operators::{Committer, Delivery, Grouping, Selection, Tumbling, UnknownDevices, WatermarkRules};
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
-use crate::settings::{Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
+use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
@@ -32,6 +32,47 @@ pub struct KeptByOne {
     pub vault: Vault,
     pub committer: Rc<RefCell<Committer>>,
     pub unknown_devices: UnknownDevices,
+}
+
+/// Reads the records that the settings describe.
+pub fn parser(record: &settings::Record) -> Parser {
+    let fields = Fields {
+        timestamp: record.timestamp.clone(),
+        device: match record.device.as_str() {
+            FILE_STEM => DeviceFrom::File,
+            name => DeviceFrom::Field(name.to_owned()),
+        },
+        patient: record.patient.clone(),
+        name: record.name.clone(),
+        dob: record.dob.clone(),
+        manufacturer: record.manufacturer.clone(),
+        model: record.model.clone(),
+        measures: record.measures.clone(),
+        aliases: record
+            .aliases
+            .iter()
+            .map(|(alias, field)| (alias.clone(), field.clone()))
+            .collect(),
+    };
+    Parser::new(fields, record.zone(), record.max_record_bytes)
+}
+
+pub fn watermark_rules(windows: &settings::Windows) -> WatermarkRules {
+    WatermarkRules {
+        size: windows.size.0,
+        out_of_orderness: windows.out_of_orderness.0,
+        allowed_lateness: windows.allowed_lateness.0,
+        max_jump: windows.max_jump.0,
+    }
+}
+
+/// The columns of the tables, as far as the settings decide them.
+pub fn columns(settings: &Settings) -> TableColumns {
+    TableColumns {
+        measures: settings.record.measures.clone(),
+        further: settings.devices.columns.clone(),
+        scored: settings.dataflow == Dataflow::RealtimeAnalytics,
+    }
 }
 
 /// One worker's equipment.
@@ -66,7 +107,7 @@ impl Equipment {
     }
 
     pub(super) fn parser(&self) -> Parser {
-        parser(&self.shared.settings)
+        parser(&self.shared.settings.record)
     }
 
     pub(super) fn payload_sealer(&self) -> Arc<PayloadSealer> {
@@ -110,13 +151,7 @@ impl Equipment {
     }
 
     pub(super) fn watermark_rules(&self) -> WatermarkRules {
-        let windows = &self.shared.settings.windows;
-        WatermarkRules {
-            size: windows.size.0,
-            out_of_orderness: windows.out_of_orderness.0,
-            allowed_lateness: windows.allowed_lateness.0,
-            max_jump: windows.max_jump.0,
-        }
+        watermark_rules(&self.shared.settings.windows)
     }
 
     pub(super) fn board(&self) -> Option<Arc<Board>> {
@@ -180,12 +215,7 @@ impl Equipment {
     }
 
     pub(super) fn columns(&self) -> TableColumns {
-        let settings = &self.shared.settings;
-        TableColumns {
-            measures: settings.record.measures.clone(),
-            further: settings.devices.columns.clone(),
-            scored: settings.dataflow == Dataflow::RealtimeAnalytics,
-        }
+        columns(&self.shared.settings)
     }
 
     pub(super) fn delivery(&self) -> Delivery {
@@ -206,28 +236,4 @@ impl Equipment {
             tally.unknown_devices += u64::from(collection && row.reading.facts.is_none());
         }
     }
-}
-
-/// Reads records by the settings.
-pub fn parser(settings: &Settings) -> Parser {
-    let record = &settings.record;
-    let fields = Fields {
-        timestamp: record.timestamp.clone(),
-        device: match record.device.as_str() {
-            FILE_STEM => DeviceFrom::File,
-            name => DeviceFrom::Field(name.to_owned()),
-        },
-        patient: record.patient.clone(),
-        name: record.name.clone(),
-        dob: record.dob.clone(),
-        manufacturer: record.manufacturer.clone(),
-        model: record.model.clone(),
-        measures: record.measures.clone(),
-        aliases: record
-            .aliases
-            .iter()
-            .map(|(alias, field)| (alias.clone(), field.clone()))
-            .collect(),
-    };
-    Parser::new(fields, record.zone(), record.max_record_bytes)
 }

@@ -10,7 +10,7 @@ mod sensor_collection;
 
 use timely::dataflow::ProbeHandle;
 
-pub use equipment::{Equipment, KeptByOne, Shared, parser};
+pub use equipment::{Equipment, KeptByOne, Shared, columns, parser, watermark_rules};
 pub use ingest_transform_load::ingest_transform_load;
 pub use realtime_analytics::realtime_analytics;
 pub use sensor_collection::sensor_collection;

@@ -26,6 +26,7 @@ pub mod broker;
 pub mod cluster;
 pub mod commands;
 pub mod commit;
+pub mod coverage;
 #[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
 pub mod dataflows;
 pub mod devices;

@@ -3,14 +3,18 @@
 //! In: arguments and environment. Out: an exit status: 0 done, 1 failed with one line of why and what to do, 2 usage,
 //! 130 an interrupted replay.
 
+mod check;
 mod cluster_flags;
 #[cfg(feature = "broker")]
 mod demo;
+mod grid;
+mod inspect;
 mod live;
 mod preparation;
 mod replay;
 mod run;
 mod simulate;
+mod tools;
 mod vault;
 mod workers;
 
@@ -25,13 +29,18 @@ use crate::cluster::{ClusterError, told_by_supervisor};
 use crate::observe::{Summary, clear_progress};
 use crate::settings::Settings;
 
+const TOOLS: &str = "\
+Tools:
+  completions SHELL  Print a completion script for bash, zsh, fish, elvish or powershell
+  man [DIR]          Print the manual page, or write one for each command to a folder";
+
 /// Streaming engine for medical-device telemetry: readings in, patients' identities into an encrypted vault,
 /// anomaly scores and windows out, as Parquet. The same input gives the same output, to the last bit.
 ///
 /// Without a command it shows itself: a simulated ward publishes to an embedded broker, the real-time analytics runs live on
 /// it, tables appear in ./wardflow-demo. Ctrl-C ends it.
 #[derive(Parser)]
-#[command(name = "wardflow", version, args_conflicts_with_subcommands = true)]
+#[command(name = "wardflow", version, args_conflicts_with_subcommands = true, after_help = TOOLS)]
 #[cfg_attr(not(feature = "broker"), command(arg_required_else_help = true))]
 pub struct CommandLine {
     #[command(subcommand)]
@@ -49,8 +58,18 @@ enum Command {
     Replay(replay::Replay),
     /// Simulate devices: records to a file or an MQTT broker, seeded, with labelled anomalies
     Simulate(simulate::Simulate),
+    /// Tell what a dataflow file would do, every mistake in it, and how well it fits a sample of records
+    Check(check::Check),
+    /// Show what has been committed to an output, and what about it is odd
+    Inspect(inspect::Inspect),
     /// Look into the vault: who a patient is
     Vault(vault::VaultCommand),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions(tools::Completions),
+    /// Print the manual page, or write one for each command
+    #[command(hide = true)]
+    Man(tools::Manual),
 }
 
 /// A failed command: one line of why and what to do.
@@ -111,16 +130,23 @@ fn write_summary(summary: &Summary, path: Option<&Path>) -> Result<(), Failure> 
     let Some(path) = path else { return Ok(()) };
     let mut json = serde_json::to_string_pretty(summary)?;
     json.push('\n');
-    let written = match path == Path::new("-") {
-        true => io::stdout().write_all(json.as_bytes()),
-        false => fs::write(path, json),
-    };
-    written.map_err(|e| {
+    if path == Path::new("-") {
+        return print(&json);
+    }
+    fs::write(path, json).map_err(|e| {
         let shown = path.display();
         Failure::new(format!(
             "{shown}: the summary cannot be written ({e}); the output is complete"
         ))
     })
+}
+
+/// Writes what was asked for to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(format!("standard output cannot be written ({e})")))
 }
 
 impl CommandLine {
@@ -130,7 +156,11 @@ impl CommandLine {
             Some(Command::Run(run)) => run.run(),
             Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Simulate(simulate)) => simulate.run(),
+            Some(Command::Check(check)) => check.run(),
+            Some(Command::Inspect(inspect)) => inspect.run(),
             Some(Command::Vault(vault)) => vault.run(),
+            Some(Command::Completions(completions)) => completions.run(),
+            Some(Command::Man(manual)) => manual.run(),
             #[cfg(feature = "broker")]
             None => self.demo.run(),
             #[cfg(not(feature = "broker"))]

@@ -113,7 +113,7 @@ impl Replay {
     /// The input, and what the user should know of it.
     fn inputs(&self, settings: &Settings) -> Result<(Inputs, Vec<String>), Failure> {
         let inputs = Inputs::find(&self.input)?;
-        let mut warnings = Vec::from_iter(inputs.examine(parser(settings))?);
+        let mut warnings = Vec::from_iter(inputs.examine(parser(&settings.record))?);
         if let Some((one, other)) = inputs.namesakes().filter(|_| settings.record.device == FILE_STEM) {
             warnings.push(format!(
                 "{} and {} count as one device, {}: with record.device = \"@file\" that is a file's name without its endings; rename one if they are two",

@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 8;
 /// How long a worker without work sleeps at most before it looks again, also for signals.
 const IDLE: Duration = Duration::from_millis(10);
 /// The list of devices that the collection does not know, in the state folder.
-const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
+pub(super) const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
 
 type Input<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
@@ -78,7 +78,7 @@ pub(super) fn run_workers(
                 workers: workers * topology.processes(),
                 mine: first..first + workers,
             };
-            let reader = Reader::new(&inputs, cut, parser(&settings), task.speed);
+            let reader = Reader::new(&inputs, cut, parser(&settings.record), task.speed);
             let shown = (topology.process() == 0).then(|| show_progress(reader.progress(), inputs.bytes()));
             (start(reader, workers, fail), None, shown)
         }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,11 @@ use crate::sink::{SinkError, StagedFile, sync_folder};
 const NAME: &str = "manifest.json";
 /// Of the manifest's form; another one is refused, never guessed at.
 const VERSION: u32 = 1;
+
+/// Where a state folder keeps it.
+pub fn path_of(state: &Path) -> PathBuf {
+    state.join(NAME)
+}
 
 /// What an output belongs to: it takes no rows of anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +67,7 @@ impl Manifest {
     /// # Errors
     /// One that cannot be read, or of another form.
     pub fn read(state: &Path) -> io::Result<Option<Manifest>> {
-        let bytes = match fs::read(state.join(NAME)) {
+        let bytes = match fs::read(path_of(state)) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
@@ -80,7 +85,7 @@ impl Manifest {
     /// # Errors
     /// A state folder that cannot be written.
     pub fn write(&self, state: &Path) -> Result<(), SinkError> {
-        let (path, fresh) = (state.join(NAME), state.join("manifest.new"));
+        let (path, fresh) = (path_of(state), state.join("manifest.new"));
         let json = serde_json::to_vec_pretty(self).expect("a manifest has only text keys and numbers");
         let mut file = File::create(&fresh).map_err(SinkError::io(&fresh))?;
         file.write_all(&json)

@@ -3,10 +3,12 @@
 //! In: what the sinks have staged. Out: files where readers look, and the manifest in the state folder that says how
 //! far the output has come and what it belongs to.
 
+mod lock;
 mod manifest;
 mod output;
 mod tally;
 
-pub use manifest::{Belongings, Manifest};
-pub use output::{OutputError, OutputFolder, staging};
+pub use lock::is_in_use;
+pub use manifest::{Belongings, Manifest, path_of as manifest_path};
+pub use output::{OutputError, OutputFolder, TABLES, staging, staging_root};
 pub use tally::{Staged, Tally};

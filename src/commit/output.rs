@@ -6,12 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
+use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
 use crate::settings::first_difference;
-use crate::sink::{SinkError, StagedFile, sync_file_system, sync_folder};
+use crate::sink::{
+    Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows, sync_file_system, sync_folder,
+};
 
 /// Holds what is not yet committed; below the output, so that publishing is a rename. No glob of a table finds it.
 const STAGING: &str = ".staging";
+/// The folders of the tables.
+pub const TABLES: [&str; 4] = [Readings::NAME, Anomalies::NAME, Windows::NAME, Quarantine::NAME];
 /// With more folders than this, one call that flushes the file system is cheaper than a call for each.
 const SINGLE_SYNCS: usize = 16;
 
@@ -93,7 +98,7 @@ impl OutputFolder {
     pub fn open(output: &Path, state: &Path) -> Result<OutputFolder, OutputError> {
         fs::create_dir_all(output).map_err(unreadable(output))?;
         create_private(state).map_err(unreadable(state))?;
-        let path = state.join("lock");
+        let path = lock_of(state);
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -154,8 +159,7 @@ impl OutputFolder {
     }
 
     fn table_present(&self) -> Result<Option<&'static str>, OutputError> {
-        let tables = ["readings", "anomalies", "windows", "quarantine"];
-        Ok(tables.into_iter().find(|table| self.output.join(table).exists()))
+        Ok(TABLES.into_iter().find(|table| self.output.join(table).exists()))
     }
 
     /// Makes a commit: its manifest first, then its files visible.
@@ -219,7 +223,7 @@ impl OutputFolder {
 
     /// Removes what was never committed.
     fn clear_staging(&self) -> Result<(), SinkError> {
-        let folder = self.output.join(STAGING);
+        let folder = staging_root(&self.output);
         match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SinkError::io(&folder)(e)),
             _ => Ok(()),
@@ -227,9 +231,14 @@ impl OutputFolder {
     }
 }
 
+/// Where all that is not committed waits.
+pub fn staging_root(output: &Path) -> PathBuf {
+    output.join(STAGING)
+}
+
 /// Where the files of a commit to `output` wait.
 pub fn staging(output: &Path, commit: u32) -> PathBuf {
-    output.join(STAGING).join(format!("{commit:08}"))
+    staging_root(output).join(format!("{commit:08}"))
 }
 
 /// The first thing in which two runs differ, told to the user.

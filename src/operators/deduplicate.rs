@@ -21,7 +21,7 @@ pub fn deduplicate<'scope>(
     horizon: Option<i64>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, u64>) {
     let by_device = Exchange::new(|reading: &Reading| route_device(&reading.device));
-    let mut devices: HashMap<DeviceId, Remembered, foldhash::fast::RandomState> = HashMap::default();
+    let mut copies_of = horizon.map(Copies::new);
     let mut stash = Stash::<Reading, 2>::default();
     fork(
         readings,
@@ -32,14 +32,8 @@ pub fn deduplicate<'scope>(
             while let Some(([unique_at, copies_at], mut readings)) = stash.complete(frontier) {
                 readings.sort_by_key(|reading| reading.position);
                 let before = readings.len();
-                if let Some(horizon) = horizon {
-                    readings.retain(|reading| {
-                        let device = match devices.get_mut(&reading.device) {
-                            Some(device) => device,
-                            None => devices.entry(reading.device.clone()).or_default(),
-                        };
-                        device.is_new(reading.timestamp, reading.fingerprint, horizon)
-                    });
+                if let Some(copies_of) = &mut copies_of {
+                    readings.retain(|reading| copies_of.is_new(reading));
                 }
                 let dropped = (before - readings.len()) as u64;
                 unique.session(&unique_at).give_container(&mut readings);
@@ -49,6 +43,31 @@ pub fn deduplicate<'scope>(
             }
         },
     )
+}
+
+/// The records within the horizon, of every device; told of readings in source order.
+pub struct Copies {
+    devices: HashMap<DeviceId, Remembered, foldhash::fast::RandomState>,
+    horizon: i64,
+}
+
+impl Copies {
+    /// `horizon` in microseconds.
+    pub fn new(horizon: i64) -> Copies {
+        Copies {
+            devices: HashMap::default(),
+            horizon,
+        }
+    }
+
+    /// Whether it is no copy of a reading before it.
+    pub fn is_new(&mut self, reading: &Reading) -> bool {
+        let device = match self.devices.get_mut(&reading.device) {
+            Some(device) => device,
+            None => self.devices.entry(reading.device.clone()).or_default(),
+        };
+        device.is_new(reading.timestamp, reading.fingerprint, self.horizon)
+    }
 }
 
 /// The records of one device within the horizon.

@@ -23,15 +23,8 @@ pub fn parse<'scope>(
             for chunk in batches.flat_map(|batch| batch.iter()) {
                 let mut readings = Vec::with_capacity(chunk.len());
                 for record in chunk.records() {
-                    let read = match record.fault {
-                        None => parser.parse(record.bytes, record.length, record.position, &record.file.stem),
-                        Some(fault) => Err(fault.into()),
-                    };
-                    match read {
-                        Ok(mut parsed) => {
-                            parsed.reading.received = record.received;
-                            readings.push(parsed);
-                        }
+                    match record.read(&parser) {
+                        Ok(parsed) => readings.push(parsed),
                         Err(rejection) => quarantined.give(seal(&sealer, &record, rejection)),
                     }
                 }

@@ -70,7 +70,7 @@ impl WatermarkRules {
     }
 
     /// (complete, out of reach) once event time has come to `high`.
-    fn reached(&self, high: EventTime) -> (i64, i64) {
+    pub(super) fn reached(&self, high: EventTime) -> (i64, i64) {
         let watermark = high.saturating_sub(self.out_of_orderness);
         (
             self.index(watermark),
@@ -263,7 +263,7 @@ impl Relevant {
 /// of the two counts) or by everyone coming within reach. While only one device has ever been seen, its
 /// own next reading confirms: there is nobody else to ask. The first reading of all is such a jump. Of several that wait,
 /// the farthest is remembered.
-struct EventClock {
+pub(super) struct EventClock {
     max_jump: i64,
     high: Option<EventTime>,
     /// A jump that waits: whose, and how far.
@@ -273,7 +273,7 @@ struct EventClock {
 }
 
 impl EventClock {
-    fn new(max_jump: i64) -> EventClock {
+    pub(super) fn new(max_jump: i64) -> EventClock {
         EventClock {
             max_jump,
             high: None,
@@ -284,7 +284,7 @@ impl EventClock {
     }
 
     /// Takes one event time, in source order; the highest that counts now, `None` before there is one.
-    fn observe(&mut self, device: u64, time: EventTime) -> Option<EventTime> {
+    pub(super) fn observe(&mut self, device: u64, time: EventTime) -> Option<EventTime> {
         if device == IDLE {
             self.high = self.high.map(|high| high.max(time));
             return self.settle();

@@ -18,5 +18,6 @@ pub use fields::{DeviceFrom, Fields};
 pub use json::Parser;
 pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};
 pub use rejection::{Quarantined, Reason, Rejection, RowFault};
+pub use scalar::measure_of;
 pub use timestamp::{EventTime, Zone, date_of, day_of, format_event_time};
 pub use window::{Key, Statistics, WindowRow};

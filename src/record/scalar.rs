@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 /// A scalar of the input, borrowed from it where possible.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar<'a> {
@@ -33,6 +35,26 @@ impl Scalar<'_> {
             Err("not a finite 32-bit number")
         }
     }
+}
+
+impl<'a> From<&'a Value> for Scalar<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Scalar::Null,
+            Value::Bool(_) => Scalar::Truth,
+            Value::String(text) => Scalar::Text(text.as_str().into()),
+            Value::Array(_) | Value::Object(_) => Scalar::Nested,
+            Value::Number(number) => match number.as_i64() {
+                Some(n) => Scalar::Integer(n),
+                None => Scalar::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+        }
+    }
+}
+
+/// A JSON value as a measure: `None` where a record with it would be refused, NaN for null.
+pub fn measure_of(value: &Value) -> Option<f64> {
+    Scalar::from(value).as_measure().ok()
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ impl Zone {
         }
     }
 
+    /// Event time of a JSON value; `None` where a record with it would be refused.
+    pub fn time_of(&self, value: &serde_json::Value) -> Option<EventTime> {
+        self.read(&Scalar::from(value))
+    }
+
     /// Event time of a time as text, by the rules for records; `None` where it is none.
     pub fn of_text(&self, text: &str) -> Option<EventTime> {
         let digits = text.strip_prefix('-').unwrap_or(text);

@@ -1,5 +1,7 @@
 //! Durations and sizes as they are written in a dataflow file.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// A duration in microseconds; one that comes from the settings is never negative and at most 100 years.
@@ -13,6 +15,24 @@ impl Micros {
     pub const DAY: Micros = Micros(24 * Micros::HOUR.0);
     /// Sums of a few of these and a timestamp stay far inside an i64.
     const LONGEST: i64 = 36_500 * Micros::DAY.0;
+}
+
+/// As a setting is written: a whole number of the largest unit that fits.
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (Micros::DAY.0, "d"),
+            (Micros::HOUR.0, "h"),
+            (Micros::MINUTE.0, "m"),
+            (Micros::SECOND.0, "s"),
+            (1_000, "ms"),
+        ];
+        match units.into_iter().find(|(unit, _)| self.0 != 0 && self.0 % unit == 0) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None if self.0 == 0 => f.write_str("0s"),
+            None => write!(f, "{}us", self.0),
+        }
+    }
 }
 
 impl std::str::FromStr for Micros {

@@ -78,6 +78,28 @@ pub enum TimestampUnit {
     Nanoseconds,
 }
 
+impl TimestampUnit {
+    /// Units in one second.
+    pub const fn per_second(self) -> i64 {
+        match self {
+            TimestampUnit::Seconds => 1,
+            TimestampUnit::Milliseconds => 1_000,
+            TimestampUnit::Microseconds => 1_000_000,
+            TimestampUnit::Nanoseconds => 1_000_000_000,
+        }
+    }
+
+    /// As the setting is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TimestampUnit::Seconds => "s",
+            TimestampUnit::Milliseconds => "ms",
+            TimestampUnit::Microseconds => "us",
+            TimestampUnit::Nanoseconds => "ns",
+        }
+    }
+}
+
 /// A time zone that is known to exist: of the database built into the program, so that every machine reads the same time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timezone {
@@ -91,6 +113,11 @@ impl Timezone {
             name: "UTC".into(),
             zone: TimeZone::UTC,
         }
+    }
+
+    /// As the setting is written.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The zone itself.
@@ -110,11 +137,12 @@ impl Record {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Record {
         let default = Record::default();
         let units = [
-            ("s", TimestampUnit::Seconds),
-            ("ms", TimestampUnit::Milliseconds),
-            ("us", TimestampUnit::Microseconds),
-            ("ns", TimestampUnit::Nanoseconds),
-        ];
+            TimestampUnit::Seconds,
+            TimestampUnit::Milliseconds,
+            TimestampUnit::Microseconds,
+            TimestampUnit::Nanoseconds,
+        ]
+        .map(|unit| (unit.name(), unit));
         Record {
             timestamp: section.filled_text("timestamp", default.timestamp),
             device: section.read("device", default.device, device),
@@ -134,17 +162,11 @@ impl Record {
 
     /// How times are read.
     pub fn zone(&self) -> Zone {
-        let units_per_second = match self.timestamp_unit {
-            TimestampUnit::Seconds => 1,
-            TimestampUnit::Milliseconds => 1_000,
-            TimestampUnit::Microseconds => 1_000_000,
-            TimestampUnit::Nanoseconds => 1_000_000_000,
-        };
-        Zone::new(self.timezone.zone().clone(), units_per_second)
+        Zone::new(self.timezone.zone().clone(), self.timestamp_unit.per_second())
     }
 
     /// The fields that are read from a record besides the measures: key in `[record]` and configured name.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("timestamp", &self.timestamp),
             ("device", &self.device),

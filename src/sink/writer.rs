@@ -265,6 +265,16 @@ impl Target {
 }
 
 impl StagedFile {
+    /// Commit and shard of a file that this program has named so; `None` for any other name.
+    pub fn commit_and_shard(name: &str) -> Option<(u32, u32)> {
+        let (commit, shard) = name.strip_prefix("part-")?.strip_suffix(".parquet")?.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if commit.len() < 8 || shard.len() < 2 || !digits(commit) || !digits(shard) {
+            return None;
+        }
+        Some((commit.parse().ok()?, shard.parse().ok()?))
+    }
+
     /// Where a file waits, below its commit's staging folder, until it is published at `path`.
     pub fn staged(path: &str) -> String {
         path.strip_suffix(".parquet").unwrap_or(path).to_owned()

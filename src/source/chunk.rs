@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::InputFile;
 use super::records::Found;
-use crate::record::{EventTime, RowFault};
+use crate::record::{EventTime, Parsed, Parser, Rejection, RowFault};
 
 /// One record within a chunk's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,21 @@ pub struct Record<'a> {
     pub received: EventTime,
     /// A CSV row that does not fit its header: no record can be read from it.
     pub fault: Option<RowFault>,
+}
+
+impl Record<'_> {
+    /// What it says.
+    ///
+    /// # Errors
+    /// A [`Rejection`] when it cannot be used.
+    pub fn read(&self, parser: &Parser) -> Result<Parsed, Rejection> {
+        if let Some(fault) = self.fault {
+            return Err(fault.into());
+        }
+        let mut parsed = parser.parse(self.bytes, self.length, self.position, &self.file.stem)?;
+        parsed.reading.received = self.received;
+        Ok(parsed)
+    }
 }
 
 impl Chunk {
