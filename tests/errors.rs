@@ -91,6 +91,12 @@ fn an_input_that_is_not_there_or_not_readable() {
     let scene = ward();
     scene.write("empty/readme.txt", "no records");
     scene.write("packed.jsonl.gz", "x");
+    scene.write("packed.csv.gz", "x");
+    scene.write("empty.jsonl.zst", "");
+    scene.write("misnamed.jsonl", b"\x1f\x8b\x08");
+    scene.write("broken.parquet", "PAR1");
+    scene.write("pictures/a.png", b"\x89PNG\r\n\x1a\n\0");
+    scene.write("pictures/b.jpg", b"\xff\xd8\xff\xe0\0");
     let refused = |input: &[&str], texts: &[&str]| {
         assert_replay_refused(&scene, "sensor_collection", &[&["--input"], input].concat(), texts);
     };
@@ -98,12 +104,51 @@ fn an_input_that_is_not_there_or_not_readable() {
     refused(&["nowhere/none.jsonl"], &["nowhere/none.jsonl", "no such file"]);
     refused(&["*.ndjson"], &["*.ndjson", "matches no file"]);
     refused(&["[a"], &["[a", "glob"]);
-    refused(&["empty"], &["empty", "holds no file ending in .jsonl"]);
-    refused(&["packed.jsonl.gz"], &["gunzip"]);
-    refused(&["devices.csv"], &["JSON lines"]);
+    refused(
+        &["empty"],
+        &["empty", "holds no file that is read", ".jsonl", ".parquet"],
+    );
+    refused(&["pictures"], &["pictures", "holds no file that is read"]);
+    refused(&["pictures/*"], &["matches 2 files and none that is read"]);
+    refused(&["pictures/a.png"], &["a.png", "no text"]);
+    refused(&["misnamed.jsonl"], &["packed with gzip", ".gz"]);
+    refused(&["packed.csv.gz"], &["packed.csv.gz", "damaged or cut short"]);
+    refused(&["broken.parquet"], &["broken.parquet", "damaged"]);
+    refused(
+        &["devices.csv"],
+        &["devices.csv", "no column timestamp", "record.timestamp"],
+    );
     refused(&["-", "input.jsonl"], &["standard input"]);
     refused(&["input.jsonl", "none.jsonl"], &["none.jsonl"]);
     assert!(!scene.path("out").exists(), "nothing has been made");
+
+    // What comes to light only where it is read.
+    for file in ["packed.jsonl.gz", "empty.jsonl.zst"] {
+        let arguments = scene.replay_arguments("sensor_collection", "late", &["--input", file]);
+        assert_told_last(&run(&scene, &arguments), &[file, "damaged or cut short"]);
+    }
+}
+
+fn assert_told_last(run: &Run, texts: &[&str]) {
+    assert_eq!(run.status, 1, "{}", run.stderr);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    for text in texts {
+        assert!(last.contains(text), "no {text:?} in {last:?}");
+    }
+}
+
+#[test]
+fn times_and_speeds_that_are_none() {
+    let scene = ward();
+    let refused = |more: &[&str], texts: &[&str]| assert_replay_refused(&scene, "sensor_collection", more, texts);
+    refused(&["--from", "yesterday"], &["select.from", "yesterday"]);
+    refused(&["--from", "2017-10-16", "--to", "2017-10-15"], &["must be before"]);
+    for speed in ["fast", "0", "-1x"] {
+        let speed = format!("--speed={speed}");
+        let run = run(&scene, &scene.replay_arguments("sensor_collection", "out", &[&speed]));
+        assert_eq!(run.status, 2, "{}", run.stderr);
+        assert!(run.stderr.contains("60x"), "{}", run.stderr);
+    }
 }
 
 /// A pipe can be read once only; the input is looked at before it is read.

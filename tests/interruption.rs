@@ -152,6 +152,8 @@ fn wait_for_a_commit(child: &mut Child, output: &Path) -> bool {
 
 fn interrupted(workers: &[&str], signal: Signal) {
     let (scene, _) = Scene::of(&Ward::on_a_bad_day(32, 12_000));
+    let records = fs::read(scene.path("input.jsonl")).expect("records");
+    scene.write("packed.jsonl.zst", zstd::encode_all(&records[..], 1).expect("packed"));
     scene.replay("realtime_analytics", "whole", &[&SETTINGS[..], workers].concat());
     let mut child = start(&scene, "out", workers);
     assert!(
@@ -180,6 +182,37 @@ fn an_interrupted_replay_keeps_its_commits_and_goes_on() {
 #[test]
 fn a_terminated_replay_keeps_its_commits_and_goes_on() {
     interrupted(&["-w", "1"], Signal::TERM);
+}
+
+#[test]
+fn an_interrupted_replay_of_a_packed_file_keeps_its_commits_and_goes_on() {
+    interrupted(&["--input", "packed.jsonl.zst"], Signal::INT);
+}
+
+/// A gap that takes hours at this speed is no reason to wait for the end.
+#[test]
+fn an_interrupted_wait_ends_at_once() {
+    let scene = Scene::empty();
+    let record = |time: &str| format!("{{\"timestamp\":\"{time}\",\"device_id\":\"a\"}}\n");
+    scene.write(
+        "input.jsonl",
+        record("2020-01-01T00:00:00") + &record("2020-01-01T09:00:00"),
+    );
+    let arguments = scene.replay_arguments("sensor_collection", "out", &["--speed", "1x"]);
+    let mut command = scene.command(&arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    while !scene.path("out.state/vault.sqlite").exists() {
+        assert!(child.try_wait().expect("a child").is_none(), "it has much to wait for");
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().expect("a child").is_none(), "it waits");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is running");
+    let run: program::Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.status, 130, "{}", run.stderr);
+    let whole = scene.replay("sensor_collection", "out", &[]);
+    assert_eq!(whole.count("readings_out"), 2);
 }
 
 #[test]

@@ -253,7 +253,9 @@ fn difference(was: &Belongings, is: &Belongings) -> Option<String> {
         return Some("it was made from standard input, or this run is: standard input cannot be taken up again".into());
     }
     if was.input != is.input {
-        return Some("it was made from another input, or the input has changed since".into());
+        return Some(
+            "it was made from another input or in another order (--merge), or the input has changed since".into(),
+        );
     }
     if was.devices != is.devices {
         return Some("it was made with another device collection, or the collection has changed since".into());

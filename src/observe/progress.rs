@@ -38,6 +38,11 @@ impl Progress {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// So many records have been read in all.
     pub fn come_to(&self, records: u64) {
         self.records.store(records, Ordering::Relaxed);
@@ -120,9 +125,8 @@ impl Meter {
         if self.looks.len() == WINDOW {
             self.looks.pop_front();
         }
-        let (bytes, records) = (&self.progress.bytes, &self.progress.records);
-        self.looks
-            .push_back((at, bytes.load(Ordering::Relaxed), records.load(Ordering::Relaxed)));
+        let records = self.progress.records.load(Ordering::Relaxed);
+        self.looks.push_back((at, self.progress.bytes_read(), records));
     }
 
     /// What there is to say: records, rate, and time left where it can be told.
@@ -135,7 +139,7 @@ impl Meter {
         let says = format!("{} records, {}/s", thousands(last.2), thousands(rate as u64));
         let speed = (last.1 - first.1) as f64 / seconds;
         match self.total.map(|total| total.saturating_sub(last.1)) {
-            Some(0) => format!("{says}, everything read, finishing"),
+            Some(0) => format!("{says}, finishing"),
             Some(rest) if speed > 0.0 => format!("{says}, about {} left", duration(rest as f64 / speed)),
             _ => says,
         }
@@ -150,7 +154,7 @@ impl Meter {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let bar = ProgressBar::with_draw_target(self.total, target);
         let template = match self.total {
-            Some(_) => "{bar:30} {percent:>3} %  {msg}",
+            Some(_) => "{bar:18} {percent:>3} %  {msg}",
             None => "{spinner} {msg}",
         };
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -226,7 +230,7 @@ mod tests {
         assert_eq!(meter.says(), "5,000 records, 2,500/s, about 6 s left");
         progress.read(3000);
         meter.look(3.0);
-        assert_eq!(meter.says(), "5,000 records, 1,666/s, everything read, finishing");
+        assert_eq!(meter.says(), "5,000 records, 1,666/s, finishing");
         let stdin = Meter::new(progress, None);
         assert_eq!(stdin.says(), "0 records, 0/s");
     }

@@ -262,3 +262,6 @@ fn delimiter_of(header: &[u8]) -> u8 {
     let first = counts.iter().position(|count| *count == most).unwrap_or_default();
     DELIMITERS[first]
 }
+
+#[cfg(test)]
+mod tests;

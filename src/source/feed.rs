@@ -159,23 +159,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::record::{DeviceFrom, Fields, Parser, Zone};
+    use crate::source::testing::parser;
     use crate::source::{Cut, Inputs};
-
-    fn parser() -> Parser {
-        let fields = Fields {
-            timestamp: "t".into(),
-            device: DeviceFrom::File,
-            patient: String::new(),
-            name: String::new(),
-            dob: String::new(),
-            manufacturer: String::new(),
-            model: String::new(),
-            measures: Vec::new(),
-            aliases: Vec::new(),
-        };
-        Parser::new(fields, Zone::new(jiff::tz::TimeZone::UTC, 1), 100)
-    }
 
     fn cut(workers: usize) -> Cut {
         Cut {

@@ -20,6 +20,8 @@ mod order;
 mod pace;
 mod parquet_rows;
 mod records;
+#[cfg(test)]
+mod testing;
 
 pub use chunk::{Chunk, Line, Record};
 pub use epoch::{Time, commit_of, end_of_commit, time_of};

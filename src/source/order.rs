@@ -91,7 +91,7 @@ impl Timed {
     pub(super) fn new(inputs: &Inputs, files: &Arc<[InputFile]>, with: &Arc<Reading>) -> Timed {
         let ranges: Vec<_> = match inputs.is_merged() {
             true => (0..files.len()).map(|i| i..i + 1).collect(),
-            false => vec![0..files.len()],
+            false => std::iter::once(0..files.len()).collect(),
         };
         let heads = ranges.into_iter().map(|range| Head {
             sequence: Sequence::new(files, range, with),
@@ -165,3 +165,6 @@ impl Head {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

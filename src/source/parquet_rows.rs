@@ -281,3 +281,6 @@ fn put_time(out: &mut Vec<u8>, micros: Option<i64>, instant: bool) {
         None => put_text(out, b"beyond all years"),
     }
 }
+
+#[cfg(test)]
+mod tests;

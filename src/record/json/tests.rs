@@ -68,6 +68,35 @@ fn expect(measures: [f64; 3]) -> Vec<u64> {
 }
 
 #[test]
+fn the_parser_says_which_keys_it_asks_for_and_which_it_misses() {
+    let parser = parser_of(fields());
+    for (key, asks) in [
+        ("pulse", true),
+        ("vitals", true),
+        ("vitals.systolic", true),
+        ("Temp", true),
+        ("systolic", false),
+        ("", false),
+    ] {
+        assert_eq!(parser.asks_for(key), asks, "{key}");
+    }
+    assert_eq!(parser.misses(&["device_id", "timestamp"]), None);
+    assert_eq!(
+        parser.misses(&["time", "device_id"]),
+        Some(("record.timestamp", "timestamp"))
+    );
+    assert_eq!(parser.misses(&["timestamp"]), Some(("record.device", "device_id")));
+    let nested = parser_of(Fields {
+        timestamp: "meta.time".into(),
+        device: DeviceFrom::File,
+        ..fields()
+    });
+    assert_eq!(nested.misses(&["meta"]), None);
+    assert_eq!(nested.misses(&["meta.time"]), None);
+    assert_eq!(nested.misses(&["time"]), Some(("record.timestamp", "meta.time")));
+}
+
+#[test]
 fn every_field_of_the_paper_is_read() {
     let line = r#"{"timestamp":"2017-10-15T03:55:51.778","device_id":"m1","patient_id":"p1","name":"Ann","dob":"1970-01-01",
         "temperature":98.6,"pulse":"61","vitals":{"systolic":120,"unit":"mmHg"},"text":["any",{"thing":1e999}]}"#;
@@ -394,6 +423,22 @@ proptest! {
             false => line[at] = byte,
         }
         let _ = parse(&line);
+    }
+
+    #[test]
+    fn the_event_time_alone_is_the_one_that_the_whole_record_has(
+        record in random::record(), at in any::<prop::sample::Index>(), byte in any::<u8>(), change in any::<bool>(),
+    ) {
+        let mut line = record.to_string().into_bytes();
+        let at = at.index(line.len());
+        if change {
+            line[at] = byte;
+        }
+        let want = match parse(&line) {
+            Ok(parsed) => Some(parsed.reading.timestamp),
+            Err(rejection) => rejection.timestamp,
+        };
+        prop_assert_eq!(parser_of(fields()).event_time(&line, line.len() as u64), want);
     }
 
     #[test]

@@ -51,6 +51,27 @@ fn selection_and_protection_are_read() {
 }
 
 #[test]
+fn times_of_the_selection_are_those_of_the_records() {
+    let settings = good(
+        "[select]\nfrom = \"2017-10-15\"\nto = \"2017-10-15T06:00:00+01:00\"\n[record]\ntimezone = \"Europe/Berlin\"",
+    );
+    let (select, record) = (&settings.select, &settings.record);
+    assert_eq!(select.from(record), Some(1_508_018_400_000_000), "midnight in Berlin");
+    assert_eq!(select.to(record), Some(1_508_043_600_000_000));
+    let numbers = good("[select]\nfrom = \"1508039751\"\n[record]\ntimestamp_unit = \"s\"");
+    assert_eq!(numbers.select.from(&numbers.record), Some(1_508_039_751_000_000));
+    assert_eq!(numbers.select.to(&numbers.record), None);
+    refused(
+        "[select]\nfrom = \"yesterday\"",
+        "ward.toml:3: [select] from: \"yesterday\" is no time; write it as \"2017-10-15T03:55:51\" or, for midnight, \"2017-10-15\"",
+    );
+    refused(
+        "[select]\nfrom = \"2017-10-15\"\nto = \"2017-10-15\"",
+        "ward.toml:4: [select] to: select.from = \"2017-10-15\" must be before select.to = \"2017-10-15\"",
+    );
+}
+
+#[test]
 fn forest_section_is_read() {
     let settings = good(
         "[devices]\npath = \"d.csv\"\ncolumns = [\"ward\"]\n[forest]\nenabled = false\nkey = [\"ward\", \"model\"]\ntrees = 0x10

@@ -4,26 +4,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::record::{DeviceFrom, Fields, Zone};
 use crate::source::commit_of;
+use crate::source::testing::parser;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Times in seconds under `t`.
-fn parser() -> Parser {
-    let fields = Fields {
-        timestamp: "t".into(),
-        device: DeviceFrom::File,
-        patient: String::new(),
-        name: String::new(),
-        dob: String::new(),
-        manufacturer: String::new(),
-        model: String::new(),
-        measures: vec!["m".into()],
-        aliases: Vec::new(),
-    };
-    Parser::new(fields, Zone::new(jiff::tz::TimeZone::UTC, 1), 1 << 20)
-}
 
 /// A record as it should be found: its file, its number there, what is kept of it, its whole length.
 #[derive(Clone, Debug, PartialEq)]
