@@ -8,9 +8,11 @@ mod tables;
 mod ward;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::Read;
+use std::path::Path;
+use std::{env, fs};
 
+use flate2::read::GzDecoder;
 use program::Scene;
 use tables::{Cell, Rows};
 
@@ -114,6 +116,36 @@ fn blood_pressure_as_in_the_functions_documentation_is_told_apart() {
     );
 }
 
+/// The command is in datasets/README.md.
+#[test]
+fn the_labelled_sample_is_what_the_simulator_makes() {
+    let scene = Scene::empty();
+    let plan = "--to anomalies.jsonl.gz --records 12000 --devices 40 --patients 40 --rate 10 --record-bytes 0 --disorder 0.05 \
+                --anomalies 0.01 --anomalies-after 3m --seed 6 --labels anomalies.labels.csv --devices-file anomalies.devices.csv";
+    simulate(&scene, &plan.split_whitespace().collect::<Vec<_>>());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
+    // What is in the packed file counts: another version of the library may pack it otherwise.
+    let content = |path: &Path| {
+        let mut content = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        if path.extension().is_some_and(|ending| ending == "gz") {
+            let mut unpacked = Vec::new();
+            let read = GzDecoder::new(&content[..]).read_to_end(&mut unpacked);
+            read.expect("a whole gzip file");
+            content = unpacked;
+        }
+        content
+    };
+    for name in ["anomalies.jsonl.gz", "anomalies.labels.csv", "anomalies.devices.csv"] {
+        if env::var_os("WARDFLOW_REGENERATE").is_some() {
+            fs::copy(scene.path(name), folder.join(name)).expect("a writable checkout");
+        }
+        assert!(
+            content(&scene.path(name)) == content(&folder.join(name)),
+            "{name} is not what the simulator makes; see datasets/README.md"
+        );
+    }
+}
+
 #[test]
 fn the_same_records_come_in_every_kind_of_file() {
     let scene = Scene::empty();
@@ -124,7 +156,7 @@ fn the_same_records_come_in_every_kind_of_file() {
     }
     let plain = fs::read(scene.path("a.jsonl")).expect("a file");
     let (mut gzip, packed) = (Vec::new(), fs::read(scene.path("a.jsonl.gz")).expect("a file"));
-    flate2::read::GzDecoder::new(&packed[..])
+    GzDecoder::new(&packed[..])
         .read_to_end(&mut gzip)
         .expect("a whole gzip file");
     let zstandard =
@@ -137,8 +169,7 @@ fn the_same_records_come_in_every_kind_of_file() {
         .output()
         .expect("it starts");
     assert!(piped.stdout == plain);
-    let (records, quarter) = ("750", "--rate");
-    let paced = ["--to", "b.jsonl", "--paced", quarter, "3000", "--records", records];
+    let paced = ["--to", "b.jsonl", "--paced", "--rate", "3000", "--records", "750"];
     simulate(&scene, &paced);
     let lines = fs::read_to_string(scene.path("b.jsonl"))
         .expect("a file")
@@ -339,7 +370,7 @@ mod broker {
         let door = cut_once(address, 200_000);
         let counts = publish(records.clone().into_iter(), &at(door, "ward"), || false, |_| ()).expect("it comes back");
         assert_eq!((counts.published, counts.acknowledged), (2000, 2000));
-        assert!(counts.behind > 0.2, "it was away for a while: {counts:?}");
+        assert!(counts.behind > 0.1, "it was away for a while: {counts:?}");
         assert!(listener.join().expect("it has heard all") == payloads(&records));
     }
 

@@ -168,8 +168,13 @@ impl Simulate {
         if let Some(labels) = labels {
             tell(labels.finish()?);
         }
-        let ended = interrupted.is_set() && self.limit().is_some();
-        Ok(if ended { INTERRUPTED_STATUS } else { 0 })
+        // Without end there is no other way to end it.
+        let bounded = self.limit().is_some() || self.lasting.is_some();
+        Ok(if bounded && interrupted.is_set() {
+            INTERRUPTED_STATUS
+        } else {
+            0
+        })
     }
 
     fn plan(&self) -> Plan {

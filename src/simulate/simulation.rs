@@ -102,11 +102,6 @@ impl Simulation {
         })
     }
 
-    /// The plan it follows.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     fn make(&mut self, due: f64) -> Record {
         let what = self.random.uniform();
         if what < self.plan.duplicates && !self.before.is_empty() {
