@@ -54,7 +54,8 @@ impl Parser {
         self.reading(&slots, text, position, file_stem)
     }
 
-    /// The event time that [`parse`](Parser::parse) would find, of a record that it could use or not; `None` where it is not readable.
+    /// The event time that [`parse`](Parser::parse) finds, of a record that it can use or not; `None` where it is not readable.
+    /// Values of other fields are not looked at, so it may have one where `parse` finds no JSON.
     pub fn event_time(&self, line: &[u8], length: u64) -> Option<EventTime> {
         let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Timestamp.index() + 1];
         self.read(line, length, &self.clock, &mut slots).ok()?;

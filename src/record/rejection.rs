@@ -69,14 +69,14 @@ impl Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowFault {
     FieldCount { found: u32, wanted: u32 },
-    OpenQuote,
+    Quotes,
 }
 
 impl From<RowFault> for Rejection {
     fn from(fault: RowFault) -> Self {
         let detail = match fault {
             RowFault::FieldCount { found, wanted } => format!("{found} values where the header has {wanted}"),
-            RowFault::OpenQuote => "a quotation mark that is not closed, or not where its row would be whole".into(),
+            RowFault::Quotes => "quotation marks that do not enclose whole values".into(),
         };
         Rejection::new(Reason::NotCsv, detail)
     }

@@ -6,8 +6,6 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 
-use csv_core::{ReadRecordResult, Terminator};
-
 use super::json_text::{put_key, put_text};
 use super::lines::{Measured, read_line};
 use super::records::{Found, Missing, refused};
@@ -34,7 +32,6 @@ pub(super) struct CsvRows<R> {
     delimiter: u8,
     /// What stands before each value.
     keys: Vec<Vec<u8>>,
-    core: csv_core::Reader,
     values: Values,
     row: Vec<u8>,
     /// What the header lacks, so that no record can be read.
@@ -46,8 +43,18 @@ pub(super) struct CsvRows<R> {
 struct Values {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    written: usize,
-    count: usize,
+    /// Whether the last one goes on: its quotation mark is not closed yet.
+    open: bool,
+}
+
+/// What has come of a row so far.
+#[derive(PartialEq)]
+enum Row {
+    Whole,
+    /// It goes on with the next line.
+    Open,
+    /// Something stands behind a closing quotation mark.
+    Broken,
 }
 
 impl<R: BufRead> CsvRows<R> {
@@ -63,7 +70,6 @@ impl<R: BufRead> CsvRows<R> {
             limit,
             delimiter: b',',
             keys: Vec::new(),
-            core: csv_core::Reader::new(),
             values: Values::default(),
             row: Vec::new(),
             missing: None,
@@ -75,13 +81,10 @@ impl<R: BufRead> CsvRows<R> {
             ));
         }
         rows.delimiter = delimiter_of(&header.bytes);
-        let mut builder = csv_core::ReaderBuilder::new();
-        rows.core = builder
-            .delimiter(rows.delimiter)
-            .terminator(Terminator::Any(b'\n'))
-            .build();
-        if !rows.values.take(&mut rows.core, &header.bytes) {
-            return Err(refused("its header has a quotation mark that is not closed"));
+        if rows.values.take(&header.bytes, rows.delimiter) != Row::Whole {
+            return Err(refused(
+                "its header has quotation marks that do not enclose whole names",
+            ));
         }
         let names: Vec<String> = rows
             .values
@@ -129,7 +132,8 @@ impl<R: BufRead> CsvRows<R> {
         loop {
             let Some(line) = self.any_line()? else { return Ok(None) };
             self.number += 1;
-            if !line.bytes.trim_ascii().is_empty() || line.length > self.limit as u64 {
+            let blank = |byte: &u8| byte.is_ascii_whitespace() && *byte != self.delimiter;
+            if !line.bytes.iter().all(blank) || line.length > self.limit as u64 {
                 return Ok(Some(line));
             }
         }
@@ -163,27 +167,27 @@ impl<R: BufRead> CsvRows<R> {
     fn put_quoted(&mut self, line: &Line) -> io::Result<Option<RowFault>> {
         let mut further: Vec<Line> = Vec::new();
         let (wanted, mut length) = (self.keys.len(), line.bytes.len());
-        self.values.clear(&mut self.core);
-        let mut closed = self.values.take(&mut self.core, &line.bytes);
-        while !closed && length <= self.limit {
+        self.values.clear();
+        let mut row = self.values.take(&line.bytes, self.delimiter);
+        while row == Row::Open && length <= self.limit {
             let Some(next) = self.any_line()? else { break };
             length += 1 + next.length as usize;
-            closed = self.values.take(&mut self.core, &next.bytes);
+            row = self.values.take(&next.bytes, self.delimiter);
             further.push(next);
         }
-        closed &= length <= self.limit;
-        if closed && (self.values.count == wanted || further.is_empty()) {
+        let found = self.values.ends.len();
+        if row == Row::Whole && length <= self.limit && (found == wanted || further.is_empty()) {
             self.number += further.len() as u64;
             self.row.clear();
             for (i, value) in self.values.iter().enumerate() {
                 put_value(&mut self.row, self.keys.get(i), value);
             }
-            return Ok(whole(&mut self.row, self.values.count, wanted));
+            return Ok(whole(&mut self.row, found, wanted));
         }
         for line in further.into_iter().rev() {
             self.ahead.push_front(line);
         }
-        Ok(Some(RowFault::OpenQuote))
+        Ok(Some(RowFault::Quotes))
     }
 }
 
@@ -207,43 +211,55 @@ fn whole(row: &mut Vec<u8>, found: usize, wanted: usize) -> Option<RowFault> {
 }
 
 impl Values {
-    fn clear(&mut self, core: &mut csv_core::Reader) {
-        core.reset();
-        (self.written, self.count) = (0, 0);
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.open = false;
     }
 
-    /// Takes a line of a row; false: a quotation mark is still open at its end, and the row goes on with the next.
-    fn take(&mut self, core: &mut csv_core::Reader, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let mut taken = 0;
+    /// Takes a line of a row, behind those before it if the row was open.
+    fn take(&mut self, line: &[u8], delimiter: u8) -> Row {
+        let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
         loop {
-            let ended = taken == line.len();
-            let input = if ended { b"\n" } else { &line[taken..] };
-            let (bytes, ends) = (&mut self.bytes[self.written..], &mut self.ends[self.count..]);
-            let (result, read, put, ends) = core.read_record(input, bytes, ends);
-            (self.written, self.count) = (self.written + put, self.count + ends);
-            match result {
-                ReadRecordResult::Record | ReadRecordResult::End => return true,
-                ReadRecordResult::InputEmpty if ended => return false,
-                ReadRecordResult::InputEmpty => taken += read,
-                ReadRecordResult::OutputFull => {
-                    taken += read;
-                    self.bytes.resize(self.bytes.len() * 2 + 64, 0);
+            if !self.open && rest.first() == Some(&b'"') {
+                self.open = true;
+                rest = &rest[1..];
+            }
+            if !self.open {
+                let end = memchr::memchr(delimiter, rest).unwrap_or(rest.len());
+                self.bytes.extend_from_slice(&rest[..end]);
+                rest = &rest[end..];
+            } else if let Some(end) = memchr::memchr(b'"', rest) {
+                self.bytes.extend_from_slice(&rest[..end]);
+                rest = &rest[end + 1..];
+                if rest.first() == Some(&b'"') {
+                    self.bytes.push(b'"');
+                    rest = &rest[1..];
+                    continue;
                 }
-                ReadRecordResult::OutputEndsFull => {
-                    taken += read;
-                    self.ends.resize(self.ends.len() * 2 + 16, 0);
+                self.open = false;
+            } else {
+                self.bytes.extend_from_slice(rest);
+                self.bytes.push(b'\n');
+                return Row::Open;
+            }
+            match rest.split_first() {
+                None => {
+                    self.ends.push(self.bytes.len());
+                    return Row::Whole;
                 }
+                Some((byte, behind)) if *byte == delimiter => {
+                    self.ends.push(self.bytes.len());
+                    rest = behind;
+                }
+                Some(_) => return Row::Broken,
             }
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(&0).chain(&self.ends);
-        starts
-            .zip(&self.ends)
-            .take(self.count)
-            .map(|(start, end)| &self.bytes[*start..*end])
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[*start..*end])
     }
 }
 

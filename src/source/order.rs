@@ -5,9 +5,14 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::records::{Found, ReadError, Reading, Records};
 use super::{InputFile, Inputs};
 use crate::record::EventTime;
+
+/// Files that are open beside those of the input: tables, the vault, connections.
+const SPARE: u64 = 256;
 
 /// The records of files one after the other.
 pub(super) struct Sequence {
@@ -93,6 +98,7 @@ impl Timed {
             true => (0..files.len()).map(|i| i..i + 1).collect(),
             false => std::iter::once(0..files.len()).collect(),
         };
+        allow_open_files(ranges.len());
         let heads = ranges.into_iter().map(|range| Head {
             sequence: Sequence::new(files, range, with),
             bytes: Vec::new(),
@@ -150,6 +156,17 @@ impl Timed {
             None => drop(PeekMut::pop(first)),
         }
         Ok(())
+    }
+}
+
+/// Many systems let a program open 1,024 files and more if it asks.
+fn allow_open_files(count: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = count as u64 + SPARE;
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+        // Where it is refused, opening the files will tell.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     }
 }
 
