@@ -242,6 +242,78 @@ fn a_dataflow_file_with_mistakes_names_every_line() {
     assert_eq!((run.status, run.stderr.lines().count()), (1, 1), "{}", run.stderr);
 }
 
+/// `check` and `inspect` refuse as `replay` does, and in as many lines.
+#[test]
+fn check_and_inspect_tell_everyday_mistakes_in_one_line() {
+    let scene = ward();
+    scene.write("my.toml", "dataflow = \"realtime_analytics\"\n");
+    scene.write("records.txt", "{}\n");
+    scene.write("images/a.png", b"\x89PNG");
+    scene.write("folder.toml/x", "");
+    scene.write("short.csv", "device_id,model\nLSD-000001,a\n");
+    let refused = |arguments: &[&str], texts: &[&str]| assert_refused(&scene, arguments, &[texts]);
+    refused(&["check", "my.tml"], &["my.tml", ".toml"]);
+    refused(&["check", "mye.toml"], &["no such file", "did you mean my.toml?"]);
+    refused(
+        &["check", "realtime_analytic.toml"],
+        &["no such file", "`realtime_analytics`"],
+    );
+    refused(&["check", "records.txt"], &["no dataflow file", ".toml"]);
+    refused(&["check", "folder.toml"], &["a folder"]);
+    refused(&["check", "nowhere/none.toml"], &["no such file"]);
+    refused(&["check", "my.toml", "--set", "=4"], &["wants a key"]);
+    refused(&["check", "my.toml", "--set", "forest.tree=4"], &["forest.trees"]);
+    refused(
+        &["check", "my.toml", "--devices", "none.csv"],
+        &["none.csv", "no such file"],
+    );
+    refused(
+        &["check", "my.toml", "--devices", "short.csv"],
+        &["no column manufacturer"],
+    );
+    refused(&["check", "my.toml", "--devices", "images"], &["images", "a folder"]);
+    refused(
+        &["check", "my.toml", "--input", "none.jsonl"],
+        &["none.jsonl", "no such file"],
+    );
+    refused(&["check", "my.toml", "--input", "images"], &["images", "holds no"]);
+    refused(&["inspect", "none"], &["none", "no such folder", "-o"]);
+    refused(&["inspect", "my.toml"], &["my.toml", "a file"]);
+    refused(&["inspect", "images"], &["images", "no output of a run"]);
+    refused(&["inspect", "images", "--state", "my.toml"], &["my.toml", "--state"]);
+    scene.write("damaged.state/manifest.json", "{");
+    scene.write("damaged/readings/x", "");
+    refused(&["inspect", "damaged"], &["manifest.json", "cannot be used"]);
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_refused_with_the_nearest() {
+    let scene = ward();
+    for (variable, nearest) in [
+        ("WARDFLOW_OUTPT_PATH", "WARDFLOW_OUTPUT_PATH"),
+        ("WARDFLOW_STAT", "WARDFLOW_STATE"),
+        ("WARDFLOW_FOO", "unset it"),
+    ] {
+        for arguments in [
+            &["check", "realtime_analytics"][..],
+            &["replay", "realtime_analytics", "--input", "input.jsonl"],
+        ] {
+            let run: Run = scene
+                .command(arguments)
+                .env(variable, "1")
+                .output()
+                .expect("the program starts")
+                .into();
+            assert_eq!((run.status, run.stderr.lines().count()), (1, 1), "{}", run.stderr);
+            assert!(
+                run.stderr.contains(variable) && run.stderr.contains(nearest),
+                "{}",
+                run.stderr
+            );
+        }
+    }
+}
+
 #[test]
 fn settings_on_the_command_line_and_in_the_environment_with_mistakes() {
     let scene = ward();
@@ -352,7 +424,7 @@ fn an_output_that_cannot_be_written() {
     scene.write("file", "a file where a folder is wanted");
     for output in ["file", "file/below"] {
         let arguments = scene.replay_arguments("sensor_collection", output, &["--state", "state"]);
-        assert_refused(&scene, &arguments, &[&[output]]);
+        assert_refused(&scene, &arguments, &[&[output, "a folder is wanted", "-o"]]);
         let spawned = [&arguments[..], &["--spawn", "-n", "2"]].concat();
         assert_refused(&scene, &spawned, &[&[output]]);
     }
@@ -459,9 +531,14 @@ fn a_port_in_use() {
 #[test]
 fn wrong_use_has_status_2() {
     let scene = ward();
-    let uses: [&[&str]; 8] = [
+    let uses: [&[&str]; 13] = [
         &[],
         &["replai"],
+        &["inspekt", "out"],
+        &["check"],
+        &["check", "realtime_analytics", "--records", "0"],
+        &["inspect"],
+        &["completions", "tcsh"],
         &["replay"],
         &["replay", "sensor_collection"],
         &["replay", "sensor_collection", "--input"],

@@ -45,10 +45,11 @@ impl Manual {
         };
         let written = fs::create_dir_all(&folder).and_then(|()| write_pages(&command, &folder));
         written.map_err(|e| {
-            Failure::new(format!(
-                "{}: the manual cannot be written there ({e})",
-                folder.display()
-            ))
+            let why = match e.kind() {
+                io::ErrorKind::AlreadyExists => "a file; give a folder for the manual".into(),
+                _ => format!("the manual cannot be written there ({e})"),
+            };
+            Failure::new(format!("{}: {why}", folder.display()))
         })?;
         Ok(0)
     }

@@ -62,14 +62,28 @@ impl fmt::Display for OutputError {
                     output.display()
                 )
             }
-            OutputError::Unreadable { path, error } => match error.kind() {
-                io::ErrorKind::PermissionDenied => write!(
-                    f,
-                    "{}: no permission; check the folder's owner and mode",
-                    path.display()
-                ),
-                _ => write!(f, "{}: cannot be used ({error})", path.display()),
-            },
+            OutputError::Unreadable { path, error } => {
+                let advice = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "no permission; check the folder's owner and mode",
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                        "a file is there where a folder is wanted; choose another with -o or --state"
+                    }
+                    io::ErrorKind::ReadOnlyFilesystem => {
+                        "the file system is read-only; choose another folder with -o or --state"
+                    }
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        "the disk is full; free some space and start again"
+                    }
+                    _ => {
+                        return write!(
+                            f,
+                            "{}: cannot be used ({error}); choose another folder with -o or --state",
+                            path.display()
+                        );
+                    }
+                };
+                write!(f, "{}: {advice}", path.display())
+            }
             OutputError::Files(error) => error.fmt(f),
         }
     }

@@ -100,6 +100,7 @@ impl Collection {
             refuse(match e.kind() {
                 io::ErrorKind::NotFound => "no such file; check [devices] path or --devices".into(),
                 io::ErrorKind::PermissionDenied => "no permission to read it; check its owner and mode".into(),
+                io::ErrorKind::IsADirectory => "cannot be read: a folder; give the file in it".into(),
                 _ => format!("cannot be read: {e}"),
             })
         })?;

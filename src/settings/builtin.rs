@@ -1,6 +1,6 @@
 //! The text of a dataflow file: a file of the user, or one of the three that are part of the program.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +35,10 @@ pub(super) fn open(dataflow: &str) -> Result<Document, Mistakes> {
         });
     }
     if !dataflow.ends_with(".toml") {
-        return failed(not_built_in(dataflow));
+        return failed(match Path::new(dataflow).exists() {
+            true => "no dataflow file: the name of one ends in .toml".into(),
+            false => not_built_in(dataflow),
+        });
     }
     match read(Path::new(dataflow)) {
         Ok(text) => Ok(Document {
@@ -69,12 +72,48 @@ fn not_built_in(name: &str) -> String {
     )
 }
 
+/// A file that is not there: is one of a similar name in its folder, or a built-in one meant?
+fn not_there(path: &Path) -> String {
+    let stem = |path: &Path| {
+        path.file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut stems: Vec<String> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .map(|path| stem(&path))
+        .collect();
+    stems.sort();
+    let wanted = stem(path);
+    if let Some(near) = nearest(&wanted, stems.iter().map(String::as_str)) {
+        let near = path.with_file_name(format!("{near}.toml"));
+        return format!("no such file; did you mean {}?", near.display());
+    }
+    match nearest(&wanted, Dataflow::ALL.map(Dataflow::name)) {
+        Some(near) => format!("no such file; did you mean the built-in `{near}`, without .toml?"),
+        None => "no such file; check the path".into(),
+    }
+}
+
 fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot open the dataflow file: {e}"))?;
+    let file = std::fs::File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => not_there(path),
+        io::ErrorKind::PermissionDenied => "no permission to read the dataflow file; check its owner and mode".into(),
+        _ => format!("cannot open the dataflow file: {e}"),
+    })?;
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot read the dataflow file: {e}"))?;
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::IsADirectory => "a folder, not a dataflow file".into(),
+            _ => format!("cannot read the dataflow file: {e}"),
+        })?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err("is larger than 1 MiB, so it is no dataflow file".into());
     }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::builtin::Document;
-use super::mistake::{MistakeList, Origin};
+use super::mistake::{MistakeList, Origin, nearest};
 use super::reader::Known;
 use super::tree::{Node, Tree, Value, dismantle};
 
 const PREFIX: &str = "WARDFLOW_";
+/// The state folder, a flag of the commands and no setting.
+const STATE: &str = "WARDFLOW_STATE";
 
 /// Variables of the environment that belong to other parts of the program.
 fn is_reserved(variable: &str) -> bool {
-    variable == "WARDFLOW_STATE" || variable.starts_with("WARDFLOW_CLUSTER_") || variable.starts_with("WARDFLOW_TEST_")
+    variable == STATE || variable.starts_with("WARDFLOW_CLUSTER_") || variable.starts_with("WARDFLOW_TEST_")
 }
 
 /// Parses the dataflow file. None: it is no TOML, and `mistakes` says where.
@@ -90,7 +92,13 @@ pub(super) fn environment(
         match names.get(&variable) {
             Some(path) => overrides.push(Override::new(path.clone(), origin, value)),
             None => {
-                let reason = Known::no_such_name(&variable, names.keys().map(String::as_str));
+                let own = [STATE, "WARDFLOW_CLUSTER_SECRET"];
+                let reason = match nearest(&variable, names.keys().map(String::as_str).chain(own)) {
+                    Some(near) => format!("no such setting; did you mean {near}?"),
+                    None => {
+                        format!("no such setting; unset it: {PREFIX}<SECTION>_<KEY> are settings of the dataflow file")
+                    }
+                };
                 mistakes.add(origin, "", reason);
             }
         }
@@ -113,8 +121,11 @@ pub(super) fn command_line(arguments: &[String], known: &Known, mistakes: &mut M
             position,
             key: key.clone(),
         };
-        if !argument.contains('=') {
-            let reason = "wants a value: --set section.key=value";
+        if !argument.contains('=') || key.is_empty() {
+            let reason = match key.is_empty() {
+                true => "wants a key: --set section.key=value",
+                false => "wants a value: --set section.key=value",
+            };
             mistakes.add(origin, key, reason);
             continue;
         }

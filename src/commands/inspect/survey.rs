@@ -74,18 +74,19 @@ impl Survey {
             }
             Ok(_) => {}
         }
+        // Before anything is searched: it may be the root of a file system.
+        if manifest(state)?.is_none() && !TABLES.iter().any(|table| output.join(table).is_dir()) {
+            return Err(refuse(format!(
+                "no output of a run: it holds no table, and {} says nothing of it; give the folder that was given to -o",
+                state.display()
+            )));
+        }
         let mut survey = Survey::look(output, state)?;
         for _ in 1..ATTEMPTS {
             if !survey.moved {
                 break;
             }
             survey = Survey::look(output, state)?;
-        }
-        if survey.manifest.is_none() && survey.files.iter().all(|file| file.place.is_none()) {
-            return Err(refuse(format!(
-                "no output of a run: it holds no table, and {} says nothing of it; give the folder that was given to -o",
-                state.display()
-            )));
         }
         Ok(survey)
     }
@@ -94,8 +95,10 @@ impl Survey {
         let in_use = is_in_use(state);
         let manifest = manifest(state)?;
         let mut files = Vec::new();
-        walk(output, "", &mut files)
-            .map_err(|(path, e)| Failure::new(format!("{}: {}", path.display(), unreadable(&e))))?;
+        let failed = |(path, e): (PathBuf, io::Error)| Failure::new(format!("{}: {}", path.display(), unreadable(&e)));
+        for table in TABLES.iter().filter(|table| output.join(table).is_dir()) {
+            walk(&output.join(table), table, &mut files).map_err(failed)?;
+        }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let unpublished = manifest.iter().flat_map(|(manifest, _)| {
             let staging = staging(output, manifest.commits.saturating_sub(1));
@@ -153,10 +156,7 @@ fn walk(folder: &Path, below: &str, files: &mut Vec<Visible>) -> Result<(), (Pat
     for entry in fs::read_dir(folder).map_err(at)? {
         let entry = entry.map_err(at)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = match below {
-            "" => name.clone(),
-            _ => format!("{below}/{name}"),
-        };
+        let path = format!("{below}/{name}");
         let is_folder = entry.file_type().map_err(at)?.is_dir();
         if is_folder && !name.starts_with('.') {
             walk(&entry.path(), &path, files)?;
