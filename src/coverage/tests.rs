@@ -55,7 +55,7 @@ fn take(lines: &[String], overrides: &[&str]) -> Coverage {
         workers: 1,
         mine: 0..1,
     };
-    let mut reader = Reader::new(&inputs, cut);
+    let mut reader = Reader::new(&inputs, cut, crate::dataflows::parser(&settings.record), None);
     let mut sample = Sample::new(&settings, None, 1_800_000_000_000_000);
     while let Some(epoch) = reader.next_epoch().expect("readable") {
         epoch
