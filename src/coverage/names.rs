@@ -131,12 +131,16 @@ const SYNONYMS: [(&str, &[&str]); 5] = [
     ("diastolic", &["dbp", "dia", "diabp", "bpdia", "diastolicbp", "nbpdia"]),
 ];
 
-/// The words of the last part of a path, in lower case: `vitals.heartRate_2` gives `heart`, `rate`, `2`.
-fn words(path: &str) -> Vec<String> {
-    let last = path.rsplit('.').find(|part| !part.is_empty()).unwrap_or(path);
+/// The last part of a path: `rate` of `vitals.rate`.
+fn last_part(path: &str) -> &str {
+    path.rsplit('.').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+/// The words of a name in lower case: `heartRate_2` gives `heart`, `rate`, `2`.
+fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut lower = false;
-    for c in last.chars() {
+    for c in name.chars() {
         if !c.is_alphanumeric() || (lower && c.is_uppercase()) {
             words.push(String::new());
         }
@@ -150,10 +154,15 @@ fn words(path: &str) -> Vec<String> {
 }
 
 pub(super) fn hint(path: &str) -> Hint {
-    let words = words(path);
+    // `file.name` is told from `patient.name` by what it is in.
+    let within = path
+        .rmatch_indices('.')
+        .nth(1)
+        .map_or(path, |(dot, _)| &path[dot + 1..]);
+    let of_thing = words(within).iter().any(|word| OF_THINGS.contains(&word.as_str()));
+    let words = words(last_part(path));
     let joined = words.concat();
     let any = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str())) || list.contains(&joined.as_str());
-    let of_thing = any(&OF_THINGS);
     let person = any(&["name", "address", "city"]) && !of_thing;
     // `patient_name` is an identity, not the patient's id.
     if any(&IDENTITY) || person {
@@ -171,7 +180,7 @@ pub(super) fn hint(path: &str) -> Hint {
 
 /// Whether `path` may be another name of `measure`.
 pub(super) fn may_be(path: &str, measure: &str) -> bool {
-    let (path, wanted) = (words(path).concat(), words(measure).concat());
+    let (path, wanted) = (words(last_part(path)).concat(), words(last_part(measure)).concat());
     let synonyms = SYNONYMS.iter().find(|(name, _)| *name == measure);
     path == wanted
         || synonyms.is_some_and(|(_, others)| others.contains(&path.as_str()))
