@@ -157,7 +157,7 @@ impl Replay {
             stages.clone(),
         );
         tell(format_args!("{name}: {summary}\n  in {}", task.output.display()));
-        if let Some(warning) = summary.late_warning() {
+        for warning in summary.warnings() {
             tell(format_args!("wardflow: warning: {warning}"));
         }
         let accounted = manifest.tally.records();

@@ -72,15 +72,26 @@ impl Summary {
         }
     }
 
-    /// Whether so many readings were late that the settings hardly fit the input, and what to do then.
-    pub fn late_warning(&self) -> Option<String> {
-        (self.late * 20 > self.readings_out).then(|| {
-            format!(
+    /// What the user should look into, and how.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let quarantined: u64 = self.quarantined.values().sum();
+        if self.records_in == 0 {
+            warnings.push("there was no record in the input".to_owned());
+        } else if quarantined * 2 > self.records_in {
+            warnings.push(format!(
+                "most records ({quarantined} of {}) went to quarantine: `wardflow check {} --input …` tells which fields do not fit",
+                self.records_in, self.dataflow
+            ));
+        }
+        if self.late * 20 > self.readings_out {
+            warnings.push(format!(
                 "{:.0} % of the readings came too late for every window: if the devices follow one another or their clocks cannot be compared, \
-                 set windows.watermark = \"device\" (with device_id in every grouping); if the order of the files is the reason, give them in the order of time",
+                 set windows.watermark = \"device\" (with device_id in every grouping); if several files overlap in time, give --merge",
                 100.0 * self.late as f64 / self.readings_out as f64
-            )
-        })
+            ));
+        }
+        warnings
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) fn report(findings: &Findings) -> String {
     let status = match findings.status {
         Status::Running => "a run is writing",
         Status::Complete => "complete: the input was taken to its end",
-        Status::Stopped => "stopped before the end of the input; the same command given again goes on",
+        Status::Stopped => "stopped; the same command given again goes on",
         Status::Unknown => "unknown: its state folder is not there",
     };
     let mut rows = vec![line("status", status.into())];
