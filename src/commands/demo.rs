@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
+use super::dataflow_flags::state_beside;
 use super::live::{LiveRun, tell_where};
-use super::replay::state_beside;
 use super::run::one_process;
 use super::{Failure, load_settings, tell, write_summary};
 use crate::broker;

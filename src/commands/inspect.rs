@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::replay::state_beside;
+use super::dataflow_flags::state_beside;
 use super::{Failure, print};
 use findings::Findings;
 use survey::Survey;

@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster_flags;
+mod dataflow_flags;
 #[cfg(feature = "broker")]
 mod demo;
 mod grid;
@@ -53,6 +54,11 @@ pub struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Run live records from an MQTT broker through a dataflow
+    ///
+    /// Runs until Ctrl-C or SIGTERM, then commits what has come and ends. Started again, it goes on.
+    ///
+    /// Records are acknowledged to the broker as they arrive: until there is a journal, a crash loses those since the last
+    /// commit (output.commit_interval), and windows that were open at the end of a run are not written.
     Run(run::Run),
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),

@@ -1,14 +1,14 @@
 //! `wardflow replay`: historical data through a dataflow, as fast as it goes or at a multiple of real time.
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
+use super::dataflow_flags::DataflowFlags;
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Finished, Work, run_workers};
-use super::{Failure, load_settings, tell, write_summary};
+use super::{Failure, tell, write_summary};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
 use crate::dataflows::parser;
@@ -21,8 +21,8 @@ pub(super) const VAULT: &str = "vault.sqlite";
 
 #[derive(Args)]
 pub(super) struct Replay {
-    /// The dataflow file, or the bare name of a built-in one: sensor_collection, ingest_transform_load, realtime_analytics
-    dataflow: String,
+    #[command(flatten)]
+    dataflow: DataflowFlags,
     /// Files, folders, quoted globs, or - for JSON lines on standard input. Read are JSON lines (.jsonl, .ndjson, .json) and
     /// CSV (.csv), also packed (.gz, .zst), and Parquet (.parquet)
     #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
@@ -41,21 +41,6 @@ pub(super) struct Replay {
     speed: Pacing,
     #[command(flatten)]
     cluster: ClusterFlags,
-    /// The folder of the tables [default: out]
-    #[arg(short, long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// The folder of vault, keys and progress [default: <output>.state]
-    #[arg(long, value_name = "DIR", env = "WARDFLOW_STATE")]
-    state: Option<PathBuf>,
-    /// The device collection: CSV, JSON lines or Parquet with device_id, manufacturer, model
-    #[arg(long, value_name = "FILE")]
-    devices: Option<PathBuf>,
-    /// Override a setting of the dataflow file, as forest.shingle=4
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Write a JSON summary to a file, or to standard output (-)
-    #[arg(long, value_name = "FILE")]
-    summary: Option<PathBuf>,
 }
 
 /// `None`: as fast as it goes.
@@ -68,16 +53,10 @@ fn speed(text: &str) -> Result<Pacing, String> {
     }
 }
 
-/// Where state goes unless told otherwise: beside the output.
-pub(super) fn state_beside(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(".state");
-    output.with_file_name(name)
-}
-
 impl Replay {
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let settings = self.settings()?;
+        let select = [("select.from", self.from.as_deref()), ("select.to", self.to.as_deref())];
+        let settings = self.dataflow.settings(&select)?;
         let (inputs, warnings) = self.inputs(&settings)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && inputs.is_standard_input() {
@@ -92,8 +71,7 @@ impl Replay {
         for warning in warnings.iter().filter(|_| topology.process() == 0) {
             tell(format_args!("wardflow: warning: {warning}"));
         }
-        let output = PathBuf::from(&settings.output.path);
-        let state = self.state.clone().unwrap_or_else(|| state_beside(&output));
+        let (output, state) = self.dataflow.folders(&settings);
         let started = Instant::now();
         let task = Task {
             settings,
@@ -129,19 +107,6 @@ impl Replay {
         Ok((inputs, warnings))
     }
 
-    fn settings(&self) -> Result<Settings, Failure> {
-        let text = |key: &str, text: &str| format!("{key}={}", toml::Value::String(text.to_owned()));
-        let mut overrides = self.set.clone();
-        overrides.extend(self.from.as_deref().map(|time| text("select.from", time)));
-        overrides.extend(self.to.as_deref().map(|time| text("select.to", time)));
-        load_settings(
-            &self.dataflow,
-            overrides,
-            self.output.as_deref(),
-            self.devices.as_deref(),
-        )
-    }
-
     fn report(&self, task: &Task, finished: &Finished, manifest: &Manifest, seconds: f64) -> Result<(), Failure> {
         let Finished {
             records, usage, stages, ..
@@ -166,6 +131,6 @@ impl Replay {
                 "{records} records were read but {accounted} are accounted for: this is a defect of the program, please report it"
             )));
         }
-        write_summary(&summary, self.summary.as_deref())
+        write_summary(&summary, self.dataflow.summary.as_deref())
     }
 }

@@ -47,7 +47,9 @@ impl VaultCommand {
 
 impl Show {
     fn run(self) -> Result<u8, Failure> {
-        let state = self.state.unwrap_or_else(|| super::replay::state_beside(&self.output));
+        let state = self
+            .state
+            .unwrap_or_else(|| super::dataflow_flags::state_beside(&self.output));
         let path = state.join(super::replay::VAULT);
         if !path.exists() {
             return Err(Failure::new(format!(

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::watermark::{EventClock, WatermarkRules};
+use super::watermark::{EventClock, ITSELF, WatermarkRules, clock_id, counted};
 use crate::record::Reading;
 
 /// Which readings come too late for every window; told of readings in source order.
 pub struct Lateness {
     rules: WatermarkRules,
     per_device: bool,
-    /// By the device's hash; everybody's is under 0.
+    /// By the device's id for a clock; everybody's is under 0.
     clocks: HashMap<u64, EventClock>,
 }
 
@@ -25,17 +25,16 @@ impl Lateness {
 
     /// Takes the next reading.
     pub fn is_late(&mut self, reading: &Reading) -> bool {
-        let device = reading.device.stable_hash();
         let (clock, device) = match self.per_device {
-            true => (device, 0),
-            false => (0, device),
+            true => (clock_id(reading), ITSELF),
+            false => (0, clock_id(reading)),
         };
         let fresh = || EventClock::new(self.rules.max_jump);
         let high = self
             .clocks
             .entry(clock)
             .or_insert_with(fresh)
-            .observe(device, reading.timestamp);
+            .observe(device, counted(reading));
         high.is_some_and(|high| self.rules.index(reading.timestamp) < self.rules.reached(high).1)
     }
 }

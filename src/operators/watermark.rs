@@ -89,11 +89,18 @@ pub(super) struct Observation {
     pub(super) device: u64,
 }
 
-/// Stands for no device: a source's silence.
+/// To a clock, stands for no device: a source's silence.
 const IDLE: u64 = 0;
+/// To a device's own clock, the device.
+pub(super) const ITSELF: u64 = 1;
+
+/// What tells a reading's device from the others to everybody's clock; never [`IDLE`].
+pub(super) fn clock_id(reading: &Reading) -> u64 {
+    reading.device.stable_hash().max(1)
+}
 
 /// The event time by which a reading moves the watermark: a live source knows that nothing it receives is of the future.
-fn counted(reading: &Reading) -> EventTime {
+pub(super) fn counted(reading: &Reading) -> EventTime {
     reading.timestamp.min(reading.received)
 }
 
@@ -110,11 +117,10 @@ pub fn watermark<'scope>(
         readings,
         "Observe",
         move |reading: &Reading| {
-            let device = reading.device.stable_hash().max(1); // 0 is nobody's
             Some(Observation {
                 position: reading.position,
                 time: counted(reading),
-                device,
+                device: clock_id(reading),
             })
             .filter(|o| relevant.is(o))
         },
@@ -207,7 +213,7 @@ pub fn watermark_per_device<'scope>(
                         reached: (i64::MIN, i64::MIN),
                     };
                     let device = devices.entry(reading.device.clone()).or_insert_with(fresh);
-                    if let Some(high) = device.clock.observe(1, counted(reading)) {
+                    if let Some(high) = device.clock.observe(ITSELF, counted(reading)) {
                         let reached = rules.reached(high);
                         if reached != device.reached {
                             device.reached = reached;
