@@ -8,6 +8,7 @@
 //!                       ├─ sink        tables to Parquet
 //!                       ├─ commit      when results become visible
 //!                       └─ cluster     workers, processes, the clean end of all
+//!          coverage ────── source      what a dataflow would do with records, and how well it fits a sample
 //! below them, knowing nothing of timely:
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::signals::INTERRUPTED_STATUS;
-use crate::observe::clear_progress;
 
 /// Exit status of a process that failed.
 const FAILED_STATUS: i32 = 1;
@@ -25,13 +24,19 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// Whether a supervisor of `--spawn` watches this process and tells the user who ended first.
 static SUPERVISED: AtomicBool = AtomicBool::new(false);
 
-/// What is done before a process tells why it ends.
-static BEFORE_END: OnceLock<fn()> = OnceLock::new();
+/// What is done before anything is told.
+static BEFORE_TELLING: OnceLock<fn()> = OnceLock::new();
 
-/// Has `what` done before the process tells why it ends, from whatever thread: a terminal is to be given back first. The
-/// first call counts.
-pub fn before_end(what: fn()) {
-    let _ = BEFORE_END.set(what);
+/// Has `clear` called before a line is told from here, from whatever thread: what is drawn on the terminal is to be taken away first.
+/// The first call counts.
+pub fn before_telling(clear: fn()) {
+    let _ = BEFORE_TELLING.set(clear);
+}
+
+fn make_way() {
+    if let Some(clear) = BEFORE_TELLING.get() {
+        clear();
+    }
 }
 
 /// Ends the process with status 1 after the line `wardflow: ` and `error`. From any thread; when several call,
@@ -87,10 +92,7 @@ fn end(status: i32, error: Option<&str>) -> ! {
             thread::park();
         }
     }
-    if let Some(first) = BEFORE_END.get() {
-        first();
-    }
-    clear_progress(); // also where the supervisor tells
+    make_way(); // also where the supervisor tells
     if let Some(error) = error.filter(|_| !told_by_supervisor(status)) {
         say(error);
     }
@@ -100,7 +102,7 @@ fn end(status: i32, error: Option<&str>) -> ! {
 /// Writes one line to standard error, in one piece, past the lock of `io::stderr`: a thread that waits for the
 /// end may hold it.
 pub(super) fn say(message: &str) {
-    clear_progress();
+    make_way();
     let line = format!("wardflow: {}\n", message.replace(['\n', '\r'], " "));
     // Nobody is left to tell when standard error is closed.
     let _ = rustix::io::write(io::stderr(), line.as_bytes());

@@ -3,15 +3,15 @@
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{Failure, load_settings, print};
 use crate::coverage::{Coverage, Plan, Sample};
 use crate::dataflows::parser;
 use crate::devices::Collection;
+use crate::observe::wall_clock;
 use crate::settings::{Dataflow, Mistakes, Origin, Settings};
 use crate::source::{Cut, Inputs, Reader};
 
@@ -41,7 +41,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let settings = match self.settings() {
+        let settings = match load_settings(&self.dataflow, self.set.clone(), None, self.devices.as_deref()) {
             Ok(settings) => settings,
             Err(mistakes) if self.json => {
                 print(&with_line_end(&mistakes_as_json(&mistakes)))?;
@@ -68,24 +68,9 @@ impl Check {
         Ok(0)
     }
 
-    fn settings(&self) -> Result<Settings, Mistakes> {
-        let mut overrides = self.set.clone();
-        let path = |file: &PathBuf| format!("devices.path={}", toml::Value::String(file.display().to_string()));
-        overrides.extend(self.devices.as_ref().map(path));
-        let environment = std::env::vars_os().map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        });
-        Settings::load(&self.dataflow, &overrides, environment)
-    }
-
     /// Reads the start of the input as a replay would.
     fn sample(&self, settings: &Settings, devices: Option<Collection>) -> Result<Coverage, Failure> {
         let inputs = Inputs::find(&self.input)?;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
         let cut = Cut {
             epoch_records: STRETCH.min(self.records),
             commit_records: u64::MAX,
@@ -95,7 +80,7 @@ impl Check {
             mine: 0..1,
         };
         let mut reader = Reader::new(&inputs, cut, parser(&settings.record), None);
-        let mut sample = Sample::new(settings, devices, now);
+        let mut sample = Sample::new(settings, devices, wall_clock());
         let mut left = self.records;
         while let Some(epoch) = reader.next_epoch()? {
             for record in epoch.chunks.iter().flat_map(|chunk| chunk.records()) {

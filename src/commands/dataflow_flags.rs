@@ -35,12 +35,12 @@ impl DataflowFlags {
         for (key, text) in more {
             overrides.extend(text.map(|text| format!("{key}={}", toml::Value::String(text.to_owned()))));
         }
-        load_settings(
+        Ok(load_settings(
             &self.dataflow,
             overrides,
             self.output.as_deref(),
             self.devices.as_deref(),
-        )
+        )?)
     }
 
     /// The folders of output and state.

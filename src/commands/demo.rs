@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
@@ -17,7 +16,7 @@ use super::run::one_process;
 use super::{Failure, load_settings, tell, write_summary};
 use crate::broker;
 use crate::cluster::Interrupted;
-use crate::observe::grouped;
+use crate::observe::{grouped, wall_clock};
 use crate::settings::Micros;
 use crate::simulate::{Broker, Plan, Simulation, publish};
 
@@ -125,9 +124,8 @@ fn write_devices(plan: &Plan, output: &Path, devices: &Path) -> Result<(), Failu
 
 /// The ward, from now on.
 fn publish_until(plan: Plan, broker: &Broker, stop: &Interrupted) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let plan = Plan {
-        start: now.as_micros() as i64, // until the year 294246
+        start: wall_clock(),
         ..plan
     };
     let published = Simulation::new(plan)

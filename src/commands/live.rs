@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Work, run_workers};
 use super::{Failure, tell};
-use crate::cluster::{Interrupted, Topology, before_end};
-use crate::observe::{Board, Screen, Summary, clock, explained, grouped, span};
+use crate::cluster::{Interrupted, Topology};
+use crate::observe::{Board, Screen, Summary, explained, grouped, of_day, span};
 use crate::settings::Settings;
 use crate::source::{Connectivity, subscribe};
 
@@ -148,7 +148,6 @@ fn draw(
     threshold: f64,
     done: &impl Fn() -> bool,
 ) -> io::Result<()> {
-    before_end(Screen::give_back);
     let mut screen = Screen::open(title, threshold)?;
     while !done() {
         screen.draw(&board.view())?;
@@ -173,7 +172,7 @@ fn write_lines(board: &Board, done: &impl Fn() -> bool) {
             let newest = match view.latest.first().filter(|_| view.anomalies > anomalies) {
                 Some(sight) => format!(
                     "; anomaly at {} on {}: score {:.2}, {}",
-                    clock(sight.timestamp),
+                    of_day(sight.timestamp),
                     sight.device,
                     sight.score,
                     explained(sight)

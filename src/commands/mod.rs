@@ -26,9 +26,9 @@ use std::{fmt, fs};
 
 use clap::{Parser, Subcommand};
 
-use crate::cluster::{ClusterError, told_by_supervisor};
-use crate::observe::{Summary, clear_progress};
-use crate::settings::Settings;
+use crate::cluster::{ClusterError, before_telling, told_by_supervisor};
+use crate::observe::{Screen, Summary, clear_progress};
+use crate::settings::{Mistakes, Settings};
 
 const TOOLS: &str = "\
 Tools:
@@ -110,6 +110,12 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
     }
 }
 
+/// Takes what is drawn there off the terminal, before something is told.
+fn clear_terminal() {
+    clear_progress();
+    Screen::give_back();
+}
+
 /// Says something to the user on standard error. Nobody is left to tell when that is closed.
 fn tell(message: impl fmt::Display) {
     clear_progress();
@@ -122,13 +128,13 @@ fn load_settings(
     mut overrides: Vec<String>,
     output: Option<&Path>,
     devices: Option<&Path>,
-) -> Result<Settings, Failure> {
+) -> Result<Settings, Mistakes> {
     let path = |key: &str, path: &Path| format!("{key}={}", toml::Value::String(path.display().to_string()));
     overrides.extend(output.map(|dir| path("output.path", dir)));
     overrides.extend(devices.map(|file| path("devices.path", file)));
     let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-    Ok(Settings::load(dataflow, &overrides, environment)?)
+    Settings::load(dataflow, &overrides, environment)
 }
 
 /// Writes a summary as JSON to a file, or to standard output (`-`); nowhere without a path.
@@ -158,6 +164,7 @@ fn print(text: &str) -> Result<(), Failure> {
 impl CommandLine {
     /// Runs the command; tells a failure on standard error.
     pub fn run(self) -> ExitCode {
+        before_telling(clear_terminal);
         let done = match self.command {
             Some(Command::Run(run)) => run.run(),
             Some(Command::Replay(replay)) => replay.run(),

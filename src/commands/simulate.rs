@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use super::{Failure, tell};
 use crate::cluster::Interrupted;
-use crate::observe::{Progress, show_progress};
+use crate::observe::{Progress, show_progress, wall_clock};
 use crate::settings::Micros;
 use crate::simulate::{Broker, Plan, Profile, Record, Simulation, publish};
 use destination::{Destination, RecordFile, create, refuse_existing};
@@ -125,11 +124,6 @@ fn time(text: &str) -> Result<i64, String> {
         .map_err(|_| "give a time as 2017-10-15T03:55:51.778Z".to_owned())
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
 impl Simulate {
     pub(super) fn run(self) -> Result<u8, Failure> {
         let plan = self.plan();
@@ -189,7 +183,9 @@ impl Simulate {
                 ProfileName::Steady => Profile::Steady,
                 ProfileName::Day => Profile::Day,
             }),
-            start: self.start.unwrap_or_else(|| if live { now() } else { preset.start }),
+            start: self
+                .start
+                .unwrap_or_else(|| if live { wall_clock() } else { preset.start }),
             record_bytes: self.record_bytes.unwrap_or(preset.record_bytes),
             disorder: self.disorder.unwrap_or(preset.disorder),
             duplicates: self.duplicates.unwrap_or(preset.duplicates),

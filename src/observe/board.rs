@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
+use super::clock::wall_clock;
 use crate::commit::Tally;
 use crate::record::{EventTime, Scored};
 
@@ -170,7 +171,6 @@ impl Board {
         let (since, before) = state.recent[0];
         let seconds = (now - since).as_secs_f64();
         let watermark = state.newest.map(|newest| newest - self.out_of_orderness);
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         View {
             uptime: self.started.elapsed(),
             records,
@@ -182,7 +182,7 @@ impl Board {
             readings: state.readings,
             anomalies: state.anomalies,
             watermark,
-            lag: watermark.map(|w| clock.saturating_sub(Duration::from_micros(w.max(0) as u64))),
+            lag: watermark.map(|watermark| Duration::from_micros(wall_clock().saturating_sub(watermark).max(0) as u64)),
             groups: state.groups.clone(),
             latest: state.latest.iter().cloned().collect(),
             commits: state.commits,

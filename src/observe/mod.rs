@@ -4,6 +4,8 @@
 //! while it runs, how far it has come; of a live run, the view on a terminal.
 
 mod board;
+mod clock;
+mod figures;
 mod progress;
 mod screen;
 mod stages;
@@ -11,8 +13,10 @@ mod summary;
 mod usage;
 
 pub use board::{Board, View};
+pub use clock::wall_clock;
+pub use figures::{grouped, of_day, span};
 pub use progress::{Progress, Shown, clear_progress, show_progress};
-pub use screen::{Screen, clock, explained, grouped, span};
+pub use screen::{Screen, explained};
 pub use stages::Stages;
 pub use summary::Summary;
 pub use usage::Usage;

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::figures::grouped;
+
 /// Runs shorter than this show nothing.
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two looks at the counts.
@@ -136,7 +138,7 @@ impl Meter {
         };
         let seconds = (last.0 - first.0).max(1e-3);
         let rate = (last.2 - first.2) as f64 / seconds;
-        let says = format!("{} records, {}/s", thousands(last.2), thousands(rate as u64));
+        let says = format!("{} records, {}/s", grouped(last.2), grouped(rate as u64));
         let speed = (last.1 - first.1) as f64 / seconds;
         match self.total.map(|total| total.saturating_sub(last.1)) {
             Some(0) => format!("{says}, finishing"),
@@ -194,19 +196,6 @@ impl Meter {
     }
 }
 
-/// `1,234,567`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// `3 s`, `2 min`, `5 h`.
 fn duration(seconds: f64) -> String {
     match seconds {
@@ -251,11 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_durations_are_readable() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(thousands),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+    fn durations_are_readable() {
         assert_eq!([3.2, 150.0, 7300.0].map(duration), ["3 s", "2 min", "2 h"]);
     }
 }

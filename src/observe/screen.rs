@@ -4,6 +4,7 @@
 //! terminal in this mode sends no signals.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -14,7 +15,10 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
 
 use super::board::{COURSE, Sight, View};
-use crate::record::EventTime;
+use super::figures::{grouped, of_day, span};
+
+/// Whether there is a terminal to give back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// A terminal taken over until it is dropped.
 pub struct Screen {
@@ -29,6 +33,7 @@ impl Screen {
     /// # Errors
     /// A terminal that cannot be controlled.
     pub fn open(title: String, threshold: f64) -> io::Result<Screen> {
+        TAKEN.store(true, Ordering::SeqCst);
         Ok(Screen {
             terminal: ratatui::try_init()?,
             title,
@@ -65,7 +70,9 @@ impl Screen {
 
     /// Gives a terminal back, from wherever the process ends. Does nothing to one that was not taken.
     pub fn give_back() {
-        ratatui::restore();
+        if TAKEN.swap(false, Ordering::SeqCst) {
+            ratatui::restore();
+        }
     }
 }
 
@@ -113,7 +120,7 @@ fn draw_counts(frame: &mut Frame<'_>, area: Rect, title: &str, view: &View) {
         (Some(why), ..) => Line::from(format!(" no connection: {why}")).red(),
         (None, Some(watermark), Some(lag)) => Line::from(format!(
             " watermark {}, {} behind the clock",
-            clock(watermark),
+            of_day(watermark),
             span(lag)
         )),
         _ => Line::from(" waiting for the first record"),
@@ -167,7 +174,7 @@ fn draw_scores(frame: &mut Frame<'_>, area: Rect, threshold: f64, view: &View) {
 fn draw_anomalies(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let rows = view.latest.iter().map(|sight| {
         Row::new([
-            Cell::from(clock(sight.timestamp)),
+            Cell::from(of_day(sight.timestamp)),
             Cell::from(format!("{:.2}", sight.score)).style(Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)),
             Cell::from(sight.device.to_string()),
             Cell::from(sight.manufacturer.to_string()),
@@ -200,16 +207,6 @@ pub fn explained(sight: &Sight) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// A time span as people say it: `1.0 s`, `12 min`, `3 h`, `42 days`.
-pub fn span(time: Duration) -> String {
-    match time.as_secs() {
-        0..120 => format!("{:.1} s", time.as_secs_f64()),
-        seconds @ 120..7_200 => format!("{} min", seconds / 60),
-        seconds @ 7_200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
-}
-
 /// One bar for each second; those that reach the threshold in red.
 fn course(scores: impl Iterator<Item = f64>, threshold: f64) -> Line<'static> {
     const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
@@ -223,31 +220,6 @@ fn course(scores: impl Iterator<Item = f64>, threshold: f64) -> Line<'static> {
     }))
 }
 
-/// Event time as the time of its day, UTC.
-pub fn clock(time: EventTime) -> String {
-    let of_day = time.rem_euclid(86_400_000_000) / 1000;
-    let (seconds, millis) = (of_day / 1000, of_day % 1000);
-    format!(
-        "{:02}:{:02}:{:02}.{millis:03}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
-/// 1234567 as 1,234,567.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use ratatui::Terminal;
@@ -257,17 +229,6 @@ mod tests {
     use super::*;
     use crate::commit::Tally;
     use crate::record::{DeviceId, Reading, Scored};
-
-    #[test]
-    fn numbers_and_times_read_as_people_write_them() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
-        assert_eq!(clock(86_400_000_000 + 3_661_042_000), "01:01:01.042");
-        let spans = [0, 119, 120, 7_200, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(spans, ["0.0 s", "119.0 s", "2 min", "2 h", "2 days"]);
-    }
 
     #[test]
     fn an_anomaly_is_on_the_screen_with_what_makes_it_strange() {

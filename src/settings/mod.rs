@@ -5,6 +5,7 @@
 //! Out: [`Settings`], complete and free of contradictions, or [`Mistakes`]: every mistake there is, each with where it stands and what to do.
 
 mod alerts;
+mod broker_address;
 mod builtin;
 mod canonical;
 mod contradictions;
@@ -27,6 +28,7 @@ mod windows;
 use serde::Serialize;
 
 pub use alerts::Alerts;
+pub use broker_address::BrokerAddress;
 pub use canonical::first_difference;
 pub use devices::Devices;
 pub use forest::{Forest, Normalise, Scoring};

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::broker_address::BrokerAddress;
 use super::reader::{Checked, Fault, Section, fault, filled_text, texts};
 use super::tree::{Node, quoted};
 
@@ -64,28 +65,10 @@ impl Replay {
 /// Its errors never show the value: it may hold a password.
 fn url(node: &Node) -> Checked<String> {
     let url = filled_text(node)?;
-    let rest = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("mqtts://"));
-    let authority = rest.map(|r| r.split('/').next().unwrap_or(r));
-    let address = authority.map(|a| a.rsplit('@').next().unwrap_or(a));
-    match address.is_some_and(is_address) {
-        true => Ok(url),
-        false => fault(node, "wants mqtt://host:port or mqtts://host:port"),
+    match url.parse::<BrokerAddress>() {
+        Ok(_) => Ok(url),
+        Err(_) => fault(node, "wants mqtt://host:port or mqtts://host:port"),
     }
-}
-
-/// A host, or an IPv6 address in brackets, with a port or without.
-fn is_address(text: &str) -> bool {
-    let host_end = text.find(']').map_or(0, |end| end + 1);
-    let colon = text[host_end..].rfind(':').map(|at| host_end + at);
-    let (host, port) = match colon {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
-    };
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    !host.is_empty()
-        && !host.contains(char::is_whitespace)
-        && (bracketed || !host.contains([':', '[', ']']))
-        && port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
 fn topics(node: &Node) -> Checked<Vec<String>> {

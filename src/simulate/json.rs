@@ -5,6 +5,7 @@ use super::people::{self, Person};
 use super::plan::MEASURES;
 use super::random::Random;
 use super::vitals::Vitals;
+use crate::record::format_event_time;
 
 /// Random text is cut from a stock of this length.
 const STOCK: usize = 16 * 1024;
@@ -119,7 +120,7 @@ fn push_timestamp(line: &mut Vec<u8>, millis: i64, form: u64, bad: Option<Bad>) 
         }
         _ => {
             line.extend_from_slice(b"\"timestamp\":\"");
-            push_iso(line, millis);
+            line.extend_from_slice(format_event_time(millis * 1000).as_bytes());
             line.push(b'"');
         }
     }
@@ -162,39 +163,6 @@ fn push_measures(line: &mut Vec<u8>, said: &Said, random: &mut Random) {
             _ => push_number(line, value),
         }
     }
-}
-
-/// `2017-10-15T03:55:51.778000`. Days to a date as in the proleptic Gregorian calendar, years counted from March so that the leap
-/// day comes last.
-fn push_iso(line: &mut Vec<u8>, millis: i64) {
-    let (days, rest) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000) as u64);
-    let from_march_of_year_0 = days + 719_468;
-    let era = from_march_of_year_0.div_euclid(146_097);
-    let day_of_era = from_march_of_year_0.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    push_padded(line, year.unsigned_abs(), 4); // plans start after 1970
-    line.push(b'-');
-    push_padded(line, month.unsigned_abs(), 2);
-    line.push(b'-');
-    push_padded(line, day.unsigned_abs(), 2);
-    line.push(b'T');
-    push_padded(line, rest / 3_600_000, 2);
-    line.push(b':');
-    push_padded(line, rest / 60_000 % 60, 2);
-    line.push(b':');
-    push_padded(line, rest / 1000 % 60, 2);
-    line.push(b'.');
-    push_padded(line, rest % 1000, 3);
-    line.extend_from_slice(b"000");
 }
 
 fn push_number(line: &mut Vec<u8>, number: i64) {

@@ -14,6 +14,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{Client, MqttOptions};
 
 use super::simulation::Record;
+use crate::settings::BrokerAddress;
 use link::{Link, State};
 
 mod link;
@@ -54,44 +55,25 @@ impl Broker {
     /// # Errors
     /// What is no such address.
     pub fn parse(url: &str) -> Result<Broker, BrokerError> {
-        let rest = match url.split_once("://") {
-            Some(("mqtt", rest)) => rest,
-            Some(("mqtts", _)) => {
-                return Err(BrokerError(
-                    "connections with TLS (mqtts://) come with a later version: use mqtt://",
-                ));
-            }
-            _ => return Err(BrokerError("not the address of a broker: give mqtt://HOST:PORT")),
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                (Some((user.to_owned(), password.to_owned())), place)
-            }
-            None => (None, rest),
-        };
-        if place.contains('/') {
+        let BrokerAddress {
+            host,
+            port,
+            login,
+            encrypted,
+            path,
+        } = url.parse().map_err(BrokerError)?;
+        if encrypted {
+            return Err(BrokerError(
+                "connections with TLS (mqtts://) come with a later version: use mqtt://",
+            ));
+        }
+        if !path.is_empty() {
             return Err(BrokerError(
                 "an address with a path: give mqtt://HOST:PORT, and the topic with --topic",
             ));
         }
-        let colon = place.rfind(':').filter(|at| !place[*at..].contains(']')); // not one inside [::1]
-        let (host, port) = match colon {
-            Some(at) => {
-                let port = place[at + 1..].parse().ok().filter(|port| *port > 0);
-                (
-                    &place[..at],
-                    port.ok_or(BrokerError("not a port: give a number from 1 to 65535"))?,
-                )
-            }
-            None => (place, 1883),
-        };
-        if host.is_empty() {
-            return Err(BrokerError("an address without a host: give mqtt://HOST:PORT"));
-        }
         Ok(Broker {
-            host: host.to_owned(),
+            host,
             port,
             login,
             topic: Broker::TOPIC.to_owned(),

@@ -10,8 +10,9 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::feed::Epochs;
 use super::files::Epoch;
-use super::mqtt::{Message, Subscription, wall_clock};
+use super::mqtt::{Message, Subscription};
 use super::{Chunk, InputFile, Line, ReadError, time_of};
+use crate::observe::wall_clock;
 
 /// An epoch closes so long after its first message at the latest.
 const EPOCH_TIME: Duration = Duration::from_millis(20);
@@ -89,11 +90,14 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
 
     /// Waits for messages until there is a reason to close the epoch.
     fn gather(&mut self, batch: &mut Vec<Message>) -> Close {
-        let mut first = None;
+        let mut first: Option<Instant> = None;
         let mut bytes = 0;
         loop {
+            if (self.stop)() {
+                self.subscription.stop(); // what is on its way still comes, then the end
+            }
             let wait = match first {
-                Some(first) => EPOCH_TIME.saturating_sub(Instant::duration_since(&Instant::now(), first)),
+                Some(first) => EPOCH_TIME.saturating_sub(first.elapsed()),
                 None => LOOK,
             };
             match self.subscription.messages().recv_timeout(wait) {
@@ -108,9 +112,6 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
                 Err(RecvTimeoutError::Disconnected) => return Close::End,
                 Err(RecvTimeoutError::Timeout) if first.is_some() => return Close::Records,
                 Err(RecvTimeoutError::Timeout) => {
-                    if (self.stop)() {
-                        self.subscription.stop(); // what is on its way still comes, then the end
-                    }
                     if self.interval_is_over() {
                         return Close::Interval;
                     }
@@ -118,9 +119,6 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
                         return Close::Idle;
                     }
                 }
-            }
-            if (self.stop)() {
-                self.subscription.stop();
             }
         }
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rumqttc::Outgoing;
@@ -17,8 +17,9 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{Client, Connection, ConnectionError, Event, MqttOptions};
 
+use crate::observe::wall_clock;
 use crate::record::EventTime;
-use crate::settings;
+use crate::settings::{self, BrokerAddress};
 
 /// Messages that wait for the dataflow at most; behind them the broker is held back.
 const AHEAD: usize = 65_536;
@@ -58,14 +59,6 @@ impl fmt::Display for MqttError {
 
 impl std::error::Error for MqttError {}
 
-/// A broker's address out of a URL that the settings have checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address {
-    host: String,
-    port: u16,
-    login: Option<(String, String)>,
-}
-
 /// A running subscription.
 pub struct Subscription {
     messages: Receiver<Message>,
@@ -97,7 +90,8 @@ pub fn subscribe(
     max_record_bytes: usize,
     tell: impl Fn(Connectivity) + Send + 'static,
 ) -> Result<Subscription, MqttError> {
-    let (shown, address) = address(&source.url)?;
+    let address = address(&source.url)?;
+    let shown = address.to_string();
     let mut options = MqttOptions::new(&source.client_id, &address.host, address.port);
     let largest = u32::try_from(max_record_bytes)
         .unwrap_or(u32::MAX)
@@ -240,34 +234,15 @@ impl Listener {
     }
 }
 
-/// Microseconds since 1970 UTC.
-pub(super) fn wall_clock() -> EventTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// What to show of a URL, and what is in it.
-fn address(url: &str) -> Result<(String, Address), MqttError> {
-    let Some(rest) = url.strip_prefix("mqtt://") else {
-        return Err(MqttError(
+/// The address in a URL; the settings let pass what cannot be done yet.
+fn address(url: &str) -> Result<BrokerAddress, MqttError> {
+    let address: BrokerAddress = url.parse().map_err(|why| MqttError(format!("source.url: {why}")))?;
+    match address.encrypted {
+        true => Err(MqttError(
             "source.url: encrypted connections (mqtts://) are not supported yet; use mqtt:// over a trusted network or a TLS tunnel".into(),
-        ));
-    };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let (login, place) = match authority.rsplit_once('@') {
-        Some((login, place)) => (Some(login), place),
-        None => (None, authority),
-    };
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(1883)),
-        _ => (place, 1883),
-    };
-    let login = login.map(|login| {
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        (user.to_owned(), password.to_owned())
-    });
-    let host = host.to_owned();
-    Ok((format!("mqtt://{host}:{port}"), Address { host, port, login }))
+        )),
+        false => Ok(address),
+    }
 }
 
 /// A failed connection in one line, with advice.
@@ -285,25 +260,4 @@ fn reason(shown: &str, error: &ConnectionError) -> String {
         other => format!("the connection failed ({other})"),
     };
     format!("{shown}: {why}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_from_its_url_and_a_password_is_never_shown() {
-        let parts = |url: &str| {
-            let (shown, address) = address(url).expect("a URL that the settings let pass");
-            (shown, address.host, address.port, address.login)
-        };
-        let login = Some(("ward".to_owned(), "s3cret".to_owned()));
-        assert_eq!(
-            parts("mqtt://ward:s3cret@broker.lan:1884/"),
-            ("mqtt://broker.lan:1884".into(), "broker.lan".into(), 1884, login)
-        );
-        assert_eq!(parts("mqtt://[::1]").1, "[::1]");
-        assert_eq!(parts("mqtt://localhost").2, 1883);
-        assert!(address("mqtts://localhost").is_err());
-    }
 }
