@@ -14,6 +14,7 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
+//!   disk      what survives a crash
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod coverage;
 #[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
 pub mod dataflows;
 pub mod devices;
+pub mod disk;
 pub mod forest;
 pub mod observe;
 pub mod operators;
