@@ -34,6 +34,7 @@ pub mod dataflows;
 pub mod devices;
 pub mod disk;
 pub mod forest;
+pub mod journal;
 pub mod observe;
 pub mod operators;
 pub mod record;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::crash::slow_disk;
 use super::{Disk, DiskFile};
 
 /// The machine's file system.
@@ -85,6 +86,7 @@ impl DiskFile for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        slow_disk();
         self.sync_data()
     }
 }
