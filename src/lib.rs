@@ -14,7 +14,8 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
-//!   disk      what survives a crash
+//!   disk      what survives a crash      journal   what a live source received
+//!   snapshot  what operators remember at the end of a commit
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -41,5 +42,6 @@ pub mod record;
 pub mod settings;
 pub mod simulate;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod vault;
