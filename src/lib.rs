@@ -14,7 +14,7 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
-//!   disk      what survives a crash
+//!   disk      what survives a crash        snapshot  what the operators remember, on that disk
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -40,5 +40,6 @@ pub mod record;
 pub mod settings;
 pub mod simulate;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod vault;

@@ -108,6 +108,7 @@ pub(super) fn run_workers(
         payloads,
         output: task.output.clone(),
         board: board.clone(),
+        checkpoints: None,
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
 
