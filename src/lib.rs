@@ -14,8 +14,8 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
-//!   disk      what survives a crash      journal   what a live source received
-//!   snapshot  what operators remember at the end of a commit
+//!   disk      what survives a crash        journal   what a live source received, on that disk
+//!   snapshot  what the operators remember, on that disk
 //!   broker    the demo's own MQTT broker
 //! ```
 //!

@@ -4,7 +4,6 @@
 //! state. Out: the state's run, then the manifest, durable, then the files where readers look; then what nobody needs
 //! any more is let go. Commits are made in order.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -13,13 +12,22 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::{Anchor, Manifest, OutputFolder, Staged};
 use crate::disk::{LocalDisk, crash_point};
 use crate::sink::SinkError;
-use crate::snapshot::{Entry, Run, SnapshotError, Snapshots};
+use crate::snapshot::{Entry, SnapshotError, Snapshots};
 
 /// What a live run keeps of its state and journal.
 pub struct Keeping {
     pub snapshots: Snapshots<LocalDisk>,
-    /// Told the manifest of every commit: whether an anchor is wanted here, and the position before which none is needed any more.
-    pub journal: Box<dyn FnMut(&Manifest) -> (bool, u64) + Send>,
+    pub journal: Box<dyn JournalLink>,
+}
+
+/// What the journal has to do with commits.
+pub trait JournalLink: Send {
+    /// A commit up to this position is being made: whether its state is to be an anchor, and the position before which no anchor is needed
+    /// any more.
+    fn committing(&mut self, position: u64) -> (bool, u64);
+
+    /// It has been made.
+    fn committed(&mut self, manifest: &Manifest);
 }
 
 struct Job {
@@ -182,7 +190,7 @@ impl Keeping {
             let merged = self.snapshots.merge(&manifest.runs[due.clone()], due.start == 0)?;
             manifest.runs.splice(due, merged);
         }
-        let (anchor, needed_from) = (self.journal)(manifest);
+        let (anchor, needed_from) = self.journal.committing(manifest.position());
         manifest.anchors.retain(|anchor| anchor.position >= needed_from);
         if anchor {
             manifest.anchors.push(Anchor {
@@ -196,13 +204,7 @@ impl Keeping {
 
     /// Removes the runs that neither the state nor an anchor is made of.
     fn let_go(&mut self, manifest: &Manifest) -> Result<(), CommitError> {
-        Ok(self.snapshots.remove_all_but(&runs_of(manifest))?)
+        self.journal.committed(manifest);
+        Ok(self.snapshots.remove_all_but(&manifest.kept_runs())?)
     }
-}
-
-/// Every run that a manifest refers to.
-fn runs_of(manifest: &Manifest) -> Vec<Run> {
-    let mut names = BTreeSet::new();
-    let all = manifest.runs.iter().chain(manifest.anchors.iter().flat_map(|anchor| &anchor.runs));
-    all.filter(|run| names.insert(run.name.clone())).cloned().collect()
 }

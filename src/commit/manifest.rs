@@ -3,6 +3,7 @@
 //! One small JSON file in the state folder, replaced atomically. A commit is made by the rename that puts its manifest
 //! in place; until then nothing of it is visible.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -89,6 +90,18 @@ impl Manifest {
         self.tally.records()
     }
 
+    /// Every run that it refers to, each once.
+    pub fn kept_runs(&self) -> Vec<Run> {
+        let mut names = BTreeSet::new();
+        let anchored = self.anchors.iter().flat_map(|anchor| &anchor.runs);
+        self.runs
+            .iter()
+            .chain(anchored)
+            .filter(|run| names.insert(run.name.clone()))
+            .cloned()
+            .collect()
+    }
+
     /// The manifest of a state folder, `None` where there is none yet.
     ///
     /// # Errors
@@ -101,7 +114,10 @@ impl Manifest {
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
         if !(OLDEST..=VERSION).contains(&manifest.version) {
-            let what = format!("it has form {}, this program reads {OLDEST} to {VERSION}", manifest.version);
+            let what = format!(
+                "it has form {}, this program reads {OLDEST} to {VERSION}",
+                manifest.version
+            );
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         Ok(Some(manifest))

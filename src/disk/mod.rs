@@ -33,6 +33,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// The length of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
 
+    /// When a file was written last, in microseconds since 1970 UTC.
+    fn written(&self, path: &Path) -> io::Result<i64>;
+
     /// The names of a folder's files, in order; none where there is no folder.
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
 

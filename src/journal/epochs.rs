@@ -18,7 +18,9 @@ use super::segment::damaged;
 use super::{JournalError, failed};
 use crate::disk::{Disk, DiskFile, crash_point};
 use crate::record::EventTime;
-use crate::source::Time;
+
+/// The dataflow's timestamp of an epoch.
+type Time = u64;
 
 const MAGIC: &[u8; 16] = b"wardflow epochs\n";
 const FORM: u32 = 1;
@@ -31,6 +33,7 @@ const FILE_BYTES: u64 = 8 << 20;
 /// An epoch as it was cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
+    /// The dataflow's timestamp: the commit in the upper half, the epoch in it in the lower.
     pub time: Time,
     /// The position behind its last record, of every journal.
     pub ends: Vec<u64>,

@@ -7,6 +7,7 @@ use super::entry::Entry;
 use super::segment::{Survey, damaged, first_of, frame, header, name_of, survey};
 use super::{JournalError, failed};
 use crate::disk::{Disk, DiskFile, crash_point};
+use crate::record::EventTime;
 use crate::vault::{SegmentKey, SegmentKeys};
 
 /// How a journal is cut and when it stops growing.
@@ -22,11 +23,18 @@ pub struct Journal<D: Disk> {
     folder: PathBuf,
     keys: Arc<SegmentKeys>,
     limits: Limits,
-    /// Ended segments, in order: first position and bytes.
-    ended: Vec<(u64, u64)>,
+    /// Ended segments, in order.
+    ended: Vec<Ended>,
     open: Option<Open<D>>,
     /// Of the next record.
     next: u64,
+}
+
+struct Ended {
+    first: u64,
+    bytes: u64,
+    /// When it was written last.
+    at: EventTime,
 }
 
 struct Open<D: Disk> {
@@ -69,7 +77,11 @@ impl<D: Disk> Journal<D> {
             }
             if let Some((behind, _)) = segments.peek().filter(|(behind, _)| *behind <= needed) {
                 // Nothing of it is asked for now: it is looked at when it is read.
-                ended.push((first, disk.length(&path).map_err(failed(&path))?));
+                ended.push(Ended {
+                    first,
+                    bytes: disk.length(&path).map_err(failed(&path))?,
+                    at: disk.written(&path).map_err(failed(&path))?,
+                });
                 next = Some(*behind);
                 continue;
             }
@@ -96,7 +108,11 @@ impl<D: Disk> Journal<D> {
                 }
             }
             if end > first {
-                ended.push((first, whole));
+                ended.push(Ended {
+                    first,
+                    bytes: whole,
+                    at: disk.written(&path).map_err(failed(&path))?,
+                });
             } else if rest.is_none() {
                 // A header and nothing behind it: a crash came right after.
                 disk.remove(&path).map_err(failed(&path))?;
@@ -104,7 +120,7 @@ impl<D: Disk> Journal<D> {
             }
             next = Some(end);
         }
-        let begins = ended.first().map(|(first, _)| *first);
+        let begins = ended.first().map(|ended| ended.first);
         let next = next.unwrap_or(needed);
         if begins.is_some_and(|begins| begins > needed) || next < sealed.max(needed) {
             return Err(JournalError::Missing {
@@ -131,13 +147,13 @@ impl<D: Disk> Journal<D> {
 
     /// The position of the first record that is kept.
     pub fn begins(&self) -> u64 {
-        let first = self.ended.first().map(|(first, _)| *first);
+        let first = self.ended.first().map(|ended| ended.first);
         first.or(self.open.as_ref().map(|open| open.first)).unwrap_or(self.next)
     }
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        self.ended.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.open.as_ref().map_or(0, |open| open.bytes)
+        self.ended.iter().map(|ended| ended.bytes).sum::<u64>() + self.open.as_ref().map_or(0, |open| open.bytes)
     }
 
     /// Appends records and makes them durable; the position of the first of them.
@@ -154,7 +170,7 @@ impl<D: Disk> Journal<D> {
             .as_ref()
             .is_some_and(|open| open.bytes >= self.limits.segment_bytes)
         {
-            self.rotate();
+            self.rotate()?;
         }
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -176,11 +192,20 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Ends the segment: what comes next goes to a new one.
-    pub fn rotate(&mut self) {
+    ///
+    /// # Errors
+    /// A file that cannot be looked at.
+    pub fn rotate(&mut self) -> Result<(), JournalError> {
         if let Some(open) = self.open.take() {
-            self.ended.push((open.first, open.bytes));
+            let at = self.disk.written(&open.path).map_err(failed(&open.path))?;
+            self.ended.push(Ended {
+                first: open.first,
+                bytes: open.bytes,
+                at,
+            });
             crash_point("journal.rotated");
         }
+        Ok(())
     }
 
     fn begin(&self) -> Result<Open<D>, JournalError> {
@@ -204,27 +229,41 @@ impl<D: Disk> Journal<D> {
     /// A folder that cannot be written.
     pub fn remove_before(&mut self, position: u64) -> Result<usize, JournalError> {
         let mut removed = 0;
-        while let Some((first, _)) = self.ended.first() {
-            let behind = self.ended.get(1).map(|(first, _)| *first);
-            let end = behind
-                .or(self.open.as_ref().map(|open| open.first))
-                .unwrap_or(self.next);
-            if end > position {
+        while let Some(ended) = self.ended.first() {
+            if self.end_of(0) > position {
                 break;
             }
-            let path = self.folder.join(name_of(*first));
+            let path = self.folder.join(name_of(ended.first));
             self.disk.remove(&path).map_err(failed(&path))?;
             self.ended.remove(0);
             removed += 1;
         }
         if removed > 0 {
             self.disk.sync_folder(&self.folder).map_err(failed(&self.folder))?;
+            crash_point("commit.retired");
         }
         Ok(removed)
     }
 
-    /// The ended segments in order: first position, bytes.
-    pub fn ended(&self) -> &[(u64, u64)] {
-        &self.ended
+    /// Up to which position it would have to be forgotten to take no more than `most` bytes and to hold nothing that was ended before `until`.
+    pub fn surplus(&self, most: u64, until: EventTime) -> u64 {
+        let mut bytes = self.bytes();
+        let mut position = self.begins();
+        for (place, ended) in self.ended.iter().enumerate() {
+            if bytes <= most && ended.at >= until {
+                break;
+            }
+            bytes -= ended.bytes;
+            position = self.end_of(place);
+        }
+        position
+    }
+
+    /// The position behind an ended segment.
+    fn end_of(&self, place: usize) -> u64 {
+        let behind = self.ended.get(place + 1).map(|ended| ended.first);
+        behind
+            .or(self.open.as_ref().map(|open| open.first))
+            .unwrap_or(self.next)
     }
 }

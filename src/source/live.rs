@@ -126,7 +126,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
                 uncommitted,
                 records,
                 cut.first_position,
-                cut.workers,
+                (cut.workers, 0..cut.workers),
                 cut.max_record_bytes,
             ),
             ahead: Vec::new(),
@@ -225,10 +225,10 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
             }
             return Ok(None);
         };
-        if commit_of(epoch.time) != commit_of(time_of(self.commit, 0)) {
-            (self.commit_records, self.commit_bytes) = (0, 0);
+        // What a commit already holds counts towards its size; the earlier ones are over.
+        if commit_of(epoch.time) == self.commit {
+            self.count(&epoch, bytes);
         }
-        self.count(&epoch, bytes);
         Ok(Some(epoch))
     }
 

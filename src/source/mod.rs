@@ -35,4 +35,4 @@ pub use mqtt::{Connectivity, MqttError, Subscription, subscribe};
 pub use pace::Speed;
 pub use recorded::{Recorded, Records};
 pub use records::ReadError;
-pub use tail::{Ingest, Release};
+pub use tail::{Ingest, Release, Wish};

@@ -4,6 +4,7 @@
 //! A start after a crash goes through those that were not committed; a replay of a journal through all of them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::tail::Arrived;
@@ -80,7 +81,9 @@ impl<D: Disk> Records<D> {
 
 /// Makes chunks of arrivals, in order, one for each worker.
 pub(super) struct Dealer {
+    /// Workers of the whole cluster, and those of this process among them.
     pub(super) workers: usize,
+    pub(super) mine: Range<usize>,
     /// Bytes of a record that are kept at most.
     pub(super) max_record_bytes: usize,
     /// Of the next record.
@@ -89,16 +92,17 @@ pub(super) struct Dealer {
 }
 
 impl Dealer {
-    pub(super) fn new(workers: usize, max_record_bytes: usize, position: u64) -> Dealer {
+    pub(super) fn new(workers: usize, mine: Range<usize>, max_record_bytes: usize, position: u64) -> Dealer {
         Dealer {
             workers,
+            mine,
             max_record_bytes,
             position,
             topics: Arc::from([]),
         }
     }
 
-    /// The chunks, and the bytes of the records.
+    /// The chunks of this process's workers, and the bytes of all records.
     pub(super) fn deal(&mut self, batch: Vec<Arrived>) -> (Vec<Chunk>, u64) {
         let share = batch.len().div_ceil(self.workers).max(1);
         let mut batch = batch.into_iter();
@@ -129,6 +133,8 @@ impl Dealer {
         chunks
             .iter_mut()
             .for_each(|chunk| chunk.files = Arc::clone(&self.topics));
+        chunks.truncate(self.mine.end);
+        chunks.drain(..self.mine.start);
         (chunks, bytes)
     }
 
@@ -153,18 +159,18 @@ pub struct Recorded<D: Disk> {
 }
 
 impl<D: Disk> Recorded<D> {
-    /// The epochs, whose records begin at `position`; for `workers` workers of this process.
+    /// The epochs, whose records begin at `position`; dealt out to `workers`, of whom this process has `mine`.
     pub fn new(
         epochs: Vec<journal::Epoch>,
         records: Records<D>,
         position: u64,
-        workers: usize,
+        (workers, mine): (usize, Range<usize>),
         max_record_bytes: usize,
     ) -> Recorded<D> {
         Recorded {
             epochs: epochs.into(),
             records,
-            dealer: Dealer::new(workers, max_record_bytes, position),
+            dealer: Dealer::new(workers, mine, max_record_bytes, position),
             first_position: position,
         }
     }

@@ -6,7 +6,7 @@
 //! that lags never holds the broker back; a journal that has used up its budget does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::mqtt::{Message, Subscription};
 use crate::disk::{Disk, crash_point};
 use crate::journal::{Journal, JournalError, Separator};
+use crate::observe::wall_clock;
 use crate::record::EventTime;
 
 /// What waits for the dataflow in memory at most, in bytes.
@@ -23,6 +24,8 @@ const AT_HAND: usize = 64 << 20;
 /// Appended to the journal at once at most, in records and bytes.
 const GROUP: (usize, usize) = (16_384, 8 << 20);
 /// How often a journal that is full looks whether it may forget something.
+/// Into about so many parts the journal is kept: it is forgotten part by part.
+const ANCHORS: u64 = 8;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A message as the dataflow gets it.
@@ -128,18 +131,76 @@ fn weight(group: &[Arrived]) -> usize {
     group.iter().map(|arrived| arrived.payload.len() + 64).sum()
 }
 
-/// Up to where the journal may be forgotten, told by the one who commits.
+/// What the journal's thread and the one who commits tell each other.
 #[derive(Clone, Default)]
-pub struct Release(Arc<AtomicU64>);
+pub struct Release(Arc<Mutex<Agreement>>);
+
+#[derive(Default)]
+struct Agreement {
+    /// Nothing before this position is needed to go on after a crash.
+    committed: u64,
+    /// Positions of the anchors there are and of those that are being made, in order.
+    anchors: Vec<u64>,
+    /// Whether the next commit shall be one.
+    anchor_wanted: bool,
+    /// The journal has been forgotten up to about here.
+    kept_from: u64,
+}
+
+/// What the journal wishes of a commit.
+pub struct Wish {
+    /// That the state behind it is kept.
+    pub anchor: bool,
+    /// No earlier anchor than at this position is needed any more.
+    pub kept_from: u64,
+}
 
 impl Release {
-    /// Nothing before `position` is needed any more.
-    pub fn up_to(&self, position: u64) {
-        self.0.fetch_max(position, Ordering::SeqCst);
+    fn agreement(&self) -> MutexGuard<'_, Agreement> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn position(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    /// What an earlier run has committed, and the anchors that it has left.
+    pub fn begin(&self, committed: u64, anchors: Vec<u64>) {
+        let mut agreement = self.agreement();
+        agreement.committed = committed;
+        agreement.anchors = anchors;
+    }
+
+    /// A commit up to `position` is being made.
+    pub fn committing(&self, position: u64) -> Wish {
+        let mut agreement = self.agreement();
+        let anchor = std::mem::take(&mut agreement.anchor_wanted);
+        if anchor {
+            agreement.anchors.push(position);
+        }
+        Wish {
+            anchor,
+            kept_from: agreement.kept_from,
+        }
+    }
+
+    /// The commit up to `position` has been made.
+    pub fn committed(&self, position: u64) {
+        self.agreement().committed = position;
+    }
+
+    fn want_anchor(&self) {
+        self.agreement().anchor_wanted = true;
+    }
+
+    /// The last position up to `position` that the journal may be forgotten to: a replay of the rest must find a state to begin with.
+    fn forgettable(&self, position: u64) -> Option<u64> {
+        let agreement = self.agreement();
+        let most = position.min(agreement.committed);
+        agreement.anchors.iter().copied().filter(|anchor| *anchor <= most).max()
+    }
+
+    /// The journal now begins with a later record.
+    fn forgotten(&self, begins: u64) {
+        let mut agreement = self.agreement();
+        agreement.kept_from = begins;
+        agreement.anchors.retain(|anchor| *anchor >= begins);
     }
 }
 
@@ -152,6 +213,8 @@ pub struct Ingest<D: Disk> {
     pub budget: u64,
     /// Bytes of committed records that it keeps.
     pub retained: u64,
+    /// And for how long.
+    pub retained_for: Duration,
 }
 
 impl<D: Disk> Ingest<D> {
@@ -180,6 +243,7 @@ impl<D: Disk> Ingest<D> {
         tell: impl Fn(&str),
     ) -> Result<(), JournalError> {
         let mut told = false;
+        let mut since_anchor = 0;
         loop {
             while self.is_full()? && !stopping.load(Ordering::SeqCst) {
                 if !std::mem::replace(&mut told, true) {
@@ -205,6 +269,7 @@ impl<D: Disk> Ingest<D> {
                 );
             }
             self.separator.keep_keys()?;
+            let before = self.journal.bytes();
             let position = self.journal.append(&entries)?;
             if let Some(last) = last {
                 subscription.acknowledge(last);
@@ -216,19 +281,22 @@ impl<D: Disk> Ingest<D> {
                 payload: message.payload.to_vec(),
             });
             tail.push(position, arrived.collect());
+            since_anchor += self.journal.bytes().saturating_sub(before);
+            if since_anchor >= self.retained / ANCHORS {
+                since_anchor = 0;
+                self.release.want_anchor();
+            }
         }
     }
 
     /// Forgets what is neither needed nor to be kept; whether the rest has used up the budget.
     fn is_full(&mut self) -> Result<bool, JournalError> {
-        while self.journal.bytes() > self.retained.min(self.budget) {
-            let ended = self.journal.ended();
-            let Some(behind) = ended.get(1).map(|(first, _)| *first) else {
-                break;
-            };
-            if behind > self.release.position() || self.journal.remove_before(behind)? == 0 {
-                break;
-            }
+        let until = wall_clock().saturating_sub(i64::try_from(self.retained_for.as_micros()).unwrap_or(i64::MAX));
+        let surplus = self.journal.surplus(self.retained.min(self.budget), until);
+        if let Some(position) = self.release.forgettable(surplus)
+            && self.journal.remove_before(position)? > 0
+        {
+            self.release.forgotten(self.journal.begins());
         }
         Ok(self.journal.bytes() > self.budget)
     }
