@@ -14,6 +14,7 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
+//!   mqtt      a connection to a broker
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod coverage;
 pub mod dataflows;
 pub mod devices;
 pub mod forest;
+pub mod mqtt;
 pub mod observe;
 pub mod operators;
 pub mod record;

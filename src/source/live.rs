@@ -102,6 +102,8 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
             };
             match self.subscription.messages().recv_timeout(wait) {
                 Ok(message) => {
+                    // What a crash then loses is what was not yet committed.
+                    self.subscription.acknowledger().acknowledge(message.number);
                     first.get_or_insert_with(Instant::now);
                     bytes += message.payload.len();
                     batch.push(message);
@@ -131,7 +133,7 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
         for _ in 0..self.cut.workers {
             let mut chunk = Chunk::new(self.position, &self.topics, 0);
             for message in batch.by_ref().take(share) {
-                let length = message.payload.len() as u64;
+                let length = message.length;
                 let kept = message.payload.len().min(self.cut.max_record_bytes);
                 let start = chunk.bytes.len() as u32; // an epoch stays far below 4 GiB
                 chunk.bytes.extend_from_slice(&message.payload[..kept]);
@@ -205,7 +207,10 @@ impl<S: Fn() -> bool + Send + 'static> Epochs for Live<S> {
                 self.last_tick = Instant::now();
                 chunks[0].idle = Some(wall_clock());
             }
-            Close::End => self.finished = true,
+            Close::End => {
+                self.finished = true;
+                self.subscription.leave();
+            }
         }
         if received_some {
             self.last_arrival = Instant::now();

@@ -29,6 +29,6 @@ pub use feed::{Epochs, Feed, FeedHandle, start};
 pub use files::{Cut, Reader};
 pub use inputs::{InputError, InputFile, Inputs};
 pub use live::{Live, LiveCut};
-pub use mqtt::{Connectivity, MqttError, Subscription, subscribe};
+pub use mqtt::{Acknowledger, Connectivity, Message, MqttError, Subscription, subscribe};
 pub use pace::Speed;
 pub use records::ReadError;
