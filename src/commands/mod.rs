@@ -58,8 +58,8 @@ enum Command {
     ///
     /// Runs until Ctrl-C or SIGTERM, then commits what has come and ends. Started again, it goes on.
     ///
-    /// Records are acknowledged to the broker as they arrive: until there is a journal, a crash loses those since the last
-    /// commit (output.commit_interval), and windows that were open at the end of a run are not written.
+    /// A record is acknowledged to the broker once it is on disk, in the journal of the state folder: a crash or a power cut loses
+    /// nothing and doubles nothing. Windows that are open at the end of a run are written when it goes on.
     Run(run::Run),
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),

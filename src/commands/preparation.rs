@@ -49,7 +49,7 @@ impl Input {
     fn fingerprint(&self) -> Result<Option<String>, Failure> {
         Ok(match self {
             Input::Files(inputs) => inputs.fingerprint()?,
-            Input::Live(topics) => Some(format!("mqtt {}", topics.join(" "))),
+            Input::Live(topics) => Some(Belongings::live_input(topics)),
             Input::Recording(recording) => Some(recording.fingerprint()),
         })
     }

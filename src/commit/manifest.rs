@@ -39,6 +39,20 @@ pub struct Belongings {
     pub devices: Option<String>,
 }
 
+/// How the input of a live run is told from files.
+const LIVE: &str = "mqtt ";
+
+impl Belongings {
+    /// What a live run takes for its input.
+    pub fn live_input(topics: &[String]) -> String {
+        format!("{LIVE}{}", topics.join(" "))
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.input.as_ref().is_some_and(|input| input.starts_with(LIVE))
+    }
+}
+
 /// The dataflow's state behind a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {

@@ -9,7 +9,7 @@ use std::{error, fmt};
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
 use crate::disk::{Disk, LocalDisk, crash_point};
-use crate::settings::first_difference;
+use crate::settings::{first_difference, first_difference_of_state};
 use crate::sink::{Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows};
 
 /// Holds what is not yet committed; below the output, so that publishing is a rename. No glob of a table finds it.
@@ -154,12 +154,20 @@ impl<D: Disk> OutputFolder<D> {
     pub fn take_up(&self, belongs_to: Belongings) -> Result<Manifest, OutputError> {
         let found = Manifest::read_from(&self.disk, &self.state).map_err(unreadable(&self.state))?;
         let manifest = match found {
-            Some(manifest) => {
-                if let Some(why) = difference(&manifest.belongs_to, &belongs_to) {
+            Some(mut manifest) => {
+                let why = match manifest.belongs_to.is_live() && belongs_to.is_live() {
+                    true => difference_of_state(&manifest.belongs_to, &belongs_to),
+                    false => difference(&manifest.belongs_to, &belongs_to),
+                };
+                if let Some(why) = why {
                     return Err(self.foreign(why));
                 }
                 // What is visible already stays: what is staged in its place is of a repetition that was interrupted, and may be half.
                 self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::Stays)?;
+                if manifest.belongs_to != belongs_to {
+                    manifest.belongs_to = belongs_to;
+                    manifest.write_to(&self.disk, &self.state)?;
+                }
                 manifest
             }
             None => {
@@ -285,6 +293,17 @@ fn difference(was: &Belongings, is: &Belongings) -> Option<String> {
         return Some("it was made with another device collection, or the collection has changed since".into());
     }
     (was.program != is.program).then(|| format!("it was made by {}, this is {}", was.program, is.program))
+}
+
+/// The first thing that a live run must not change while it has a state, told to the user.
+fn difference_of_state(was: &Belongings, is: &Belongings) -> Option<String> {
+    if was.dataflow != is.dataflow {
+        return Some(format!("it holds tables of {}, this is {}", was.dataflow, is.dataflow));
+    }
+    let difference = first_difference_of_state(&was.settings, &is.settings)?;
+    Some(format!(
+        "what the dataflow remembers was made with other settings: {difference} (alerts, select, output, record.aliases, the broker and the device collection may change)"
+    ))
 }
 
 /// A folder that only its owner may look into: keys and the vault live there.

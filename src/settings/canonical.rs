@@ -36,6 +36,37 @@ impl Settings {
     }
 }
 
+/// What a live run may be started with anew although it has a state: the state is the same with any of these.
+const MAY_CHANGE: [(&str, &str); 9] = [
+    ("alerts", ""),
+    ("select", ""),
+    ("output", ""),
+    ("replay", ""),
+    ("deidentify", ""),
+    ("record", "aliases"),
+    ("record", "max_record_bytes"),
+    ("deduplicate", "horizon"),
+    ("windows", "idle_after"),
+];
+
+/// As [`first_difference`], of what must not change while there is a state.
+pub fn first_difference_of_state(earlier: &str, later: &str) -> Option<String> {
+    let fixed = |settings: &str| {
+        let Ok(Value::Object(mut sections)) = serde_json::from_str(settings) else {
+            return settings.to_owned();
+        };
+        for (section, key) in MAY_CHANGE {
+            match (key, sections.get_mut(section)) {
+                ("", _) => drop(sections.remove(section)),
+                (_, Some(Value::Object(keys))) => drop(keys.remove(key)),
+                _ => {}
+            }
+        }
+        Value::Object(sections).to_string()
+    };
+    first_difference(&fixed(earlier), &fixed(later))
+}
+
 /// The first key in which two results of [`Settings::canonical_json`] differ, with both values: `forest.trees is 50, was 100` for
 /// `earlier` 100 and `later` 50. None: they are equal.
 pub fn first_difference(earlier: &str, later: &str) -> Option<String> {

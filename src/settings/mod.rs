@@ -30,7 +30,7 @@ use serde::Serialize;
 
 pub use alerts::Alerts;
 pub use broker_address::BrokerAddress;
-pub use canonical::first_difference;
+pub use canonical::{first_difference, first_difference_of_state};
 pub use devices::Devices;
 pub use forest::{Forest, Normalise, Scoring};
 pub use journal::Journal;

@@ -189,6 +189,10 @@ impl Release {
         self.agreement().committed = position;
     }
 
+    fn has_uncommitted(&self, next: u64) -> bool {
+        self.agreement().committed < next
+    }
+
     fn want_anchor(&self) {
         self.agreement().anchor_wanted = true;
     }
@@ -248,7 +252,7 @@ impl<D: Disk> Ingest<D> {
     ) -> Result<(), JournalError> {
         let acknowledger = subscription.acknowledger();
         let mut told = false;
-        let mut since_anchor = 0;
+        let mut since_anchor = self.journal.bytes();
         loop {
             while self.is_full()? && !stopping.load(Ordering::SeqCst) {
                 if !std::mem::replace(&mut told, true) {
@@ -293,7 +297,7 @@ impl<D: Disk> Ingest<D> {
             });
             tail.push(position, arrived.collect());
             since_anchor += self.journal.bytes().saturating_sub(before);
-            if since_anchor >= self.retained / ANCHORS {
+            if since_anchor >= self.retained.min(self.budget) / ANCHORS {
                 since_anchor = 0;
                 self.release.want_anchor();
             }
@@ -309,7 +313,8 @@ impl<D: Disk> Ingest<D> {
         {
             self.release.forgotten(self.journal.begins());
         }
-        Ok(self.journal.bytes() > self.budget)
+        // Where everything is committed already there is nothing to wait for.
+        Ok(self.journal.bytes() > self.budget && self.release.has_uncommitted(self.journal.next()))
     }
 }
 
