@@ -15,7 +15,7 @@ use super::fork::fork_holding;
 use super::stash::Stash;
 use super::{Rows, route_device};
 use crate::record::{DeviceId, EventTime, Reading};
-use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode};
+use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode, whole};
 
 /// The readings that are no copies, in source order within each epoch and worker; and how many copies there were.
 ///
@@ -75,6 +75,9 @@ const NAME: &str = "deduplicate";
 /// Buckets of a horizon: with more there are more keys, with fewer more is written anew at each commit.
 const BUCKETS: i64 = 64;
 
+/// Bytes of a record in a bucket: event time, payload hash.
+const RECORD: usize = 16;
+
 /// A device, and a bucket of its records by number; `None` is what else is known of it: ([`Copies::bucket`], clock, previous).
 type Place = (CompactString, Option<i64>);
 type Head = (i64, Option<EventTime>, Option<EventTime>);
@@ -122,8 +125,7 @@ impl Copies {
                 (remembered.clock, remembered.previous) = (clock, previous);
             }
             Some(number) => {
-                let records: Vec<(EventTime, u64)> = decode(NAME, Some(VERSION), value)?;
-                remembered.records.extend(records);
+                remembered.take_up(value)?;
                 remembered.on_disk.push(number);
             }
         }
@@ -167,10 +169,10 @@ impl Copies {
             changed.dedup();
             for number in changed {
                 let records = device.bucket(number, bucket);
-                if records.is_empty() {
+                if records.len() == 1 {
                     continue; // forgotten at once
                 }
-                put(key(Some(number)), encode(Some(VERSION), &records));
+                put(key(Some(number)), records);
                 if let Err(at) = kept.binary_search(&number) {
                     kept.insert(at, number);
                 }
@@ -231,13 +233,35 @@ impl Remembered {
         }
     }
 
-    fn bucket(&self, number: i64, size: i64) -> Vec<(EventTime, u64)> {
-        let from = self.records.partition_point(|(time, _)| time.div_euclid(size) < number);
-        let records = self.records.range(from..);
-        records
-            .take_while(|(time, _)| time.div_euclid(size) == number)
-            .copied()
-            .collect()
+    /// The records of a bucket, as its value on disk.
+    fn bucket(&self, number: i64, size: i64) -> Vec<u8> {
+        let start = i128::from(number) * i128::from(size); // the first bucket of all begins before the first time of all
+        let end = start + i128::from(size);
+        let from = self.records.partition_point(|(time, _)| i128::from(*time) < start);
+        let until = self.records.partition_point(|(time, _)| i128::from(*time) < end);
+        let mut value = Vec::with_capacity(1 + RECORD * (until - from));
+        value.push(VERSION);
+        for (time, fingerprint) in self.records.range(from..until) {
+            value.extend(time.to_le_bytes());
+            value.extend(fingerprint.to_le_bytes());
+        }
+        value
+    }
+
+    /// Takes up what [`bucket`](Remembered::bucket) gave.
+    fn take_up(&mut self, value: &[u8]) -> Result<(), SnapshotError> {
+        let flaw = Flaw::Damaged;
+        let damaged = SnapshotError::Value { of: NAME, flaw };
+        let (records, rest) = whole(NAME, VERSION, value)?.as_chunks::<RECORD>();
+        if !rest.is_empty() {
+            return Err(damaged);
+        }
+        let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+        let records = records
+            .iter()
+            .map(|record| (number(&record[..8]) as i64, number(&record[8..])));
+        self.records.extend(records);
+        Ok(())
     }
 }
 
@@ -389,5 +413,7 @@ mod tests {
             .to_string();
         assert!(told.contains("version 2"), "{told}");
         assert!(copies.take_up(&key, &[VERSION, 2, 7], |_| true).is_err());
+        let bucket = encode(None, &("monitor", Some(3i64)));
+        assert!(copies.take_up(&bucket, &[VERSION, 1, 2, 3], |_| true).is_err());
     }
 }
