@@ -29,6 +29,7 @@ from ward import CANARY
 
 # A schedule takes some ten seconds; one that takes so long hangs.
 PATIENCE = 300
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEARCH = ["cargo", "test", "--quiet", "--test", "search", "--", "--ignored", "--nocapture"]
 
 
@@ -77,7 +78,7 @@ def one(options, folder):
 
 
 def command(options, number):
-    again = [sys.executable, os.path.dirname(__file__) or ".", "--binary", options.binary, "--seed", str(options.seed)]
+    again = [sys.executable, os.path.relpath(os.path.dirname(os.path.abspath(__file__))), "--binary", options.binary, "--seed", str(options.seed)]
     for setting in options.set:
         again += ["--set", setting]
     return again + ["--only", str(number)]
@@ -110,7 +111,7 @@ def child(options, folder, number):
 def search(folders):
     """No identity in anything that was written or said."""
     environment = {**os.environ, "CANARIES": CANARY, "SEARCHED_FOLDERS": ":".join(folders)}
-    return subprocess.run(SEARCH, env=environment, cwd=os.path.join(os.path.dirname(__file__) or ".", "..", "..")).returncode == 0
+    return subprocess.run(SEARCH, env=environment, cwd=ROOT).returncode == 0
 
 
 def main():
@@ -130,7 +131,7 @@ def main():
                 failed.append(number)
             waiting.append((number, well))
             # Searched and cleared away in heaps, so that a long run does not fill the disk.
-            if len(waiting) >= 40 or task is tasks[-1]:
+            if len(waiting) >= 40:
                 found = tidy(options, folder, waiting) and found
                 waiting = []
     found = tidy(options, folder, waiting) and found

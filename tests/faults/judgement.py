@@ -13,6 +13,8 @@ def judge(scene):
     """Everything that was promised; a line of what there was."""
     live = scene.program.output
     scene.program.assert_spoken_well()
+    assert_unique(live)
+    assert_complete(live, scene.expected(), scene.records.keys)
     status, said, reference, summary = scene.program.replay(scene.schedule.replay_workers)
     if scene.flipped:
         name = os.path.basename(scene.flipped[0])
@@ -26,9 +28,7 @@ def judge(scene):
             status, said, reference, summary = scene.program.replay(scene.schedule.replay_workers)
     if status != 0:
         raise Wrong(f"the journal's replay ended with {status}: {said}")
-    assert_unique(live)
     compare(live, reference)
-    assert_complete(live, scene.expected(), scene.records.keys)
     assert_counted(scene, live, summary)
     return (
         f"{scene.publisher.sent} published, {summary['records_in']} in the journal, {summary['readings_out']} readings, "

@@ -46,7 +46,7 @@ class Scene:
         self.broker = Broker(os.path.join(folder, "broker"), schedule.inflight)
         self.broker.start()
         self.proxy = Proxy(self.broker.port)
-        self.program = Program(binary, self.run, self.disk, schedule.workers, SETTINGS + settings)
+        self.program = Program(binary, self.run, self.disk, schedule.workers, self.settings(settings))
         self.program.url = f"mqtt://127.0.0.1:{self.proxy.port}"
         self.reader = Reader(self.program.output)
         self.dice = random.Random(f"{schedule.seed}/{schedule.number}")
@@ -57,6 +57,9 @@ class Scene:
         self.flipped = None  # (path, offset, bit) that nobody has noticed yet
         self.crashes = 0
         self.notes = []
+
+    def settings(self, more):
+        return [*SETTINGS, f"source.qos={self.schedule.qos}", *more]
 
     def play(self):
         """Everything up to the last graceful stop."""
