@@ -300,3 +300,117 @@ fn a_killed_run_leaves_no_identity_behind() {
     assert!(fs::metadata(scene.path("out.state/vault.sqlite")).is_ok());
     assert_absent_in(&scene);
 }
+
+/// Journal, snapshots and what lies about after a crash, then what the next run makes of it, and what a replay of the journal writes.
+#[cfg(feature = "broker")]
+#[test]
+fn a_live_run_leaves_no_identity_in_its_journal_nor_in_what_a_crash_leaves() {
+    let scene = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let input = records();
+    let lines: Vec<&[u8]> = input.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let (half, rest) = lines.split_at(lines.len() * 2 / 3);
+    let mut live = start_live(&scene, broker, "first.log");
+    publish(broker, half);
+    wait_for(&mut live, "a commit", || scene.path("out/quarantine").exists());
+    publish(broker, rest);
+    kill_process(Pid::from_child(&live), Signal::KILL).expect("it runs");
+    live.wait().expect("it has ended");
+    assert_absent_in(&scene);
+    assert!(
+        !tables::files(&scene.path("out.state/journal")).is_empty(),
+        "there is a journal to search"
+    );
+
+    let mut live = start_live(&scene, broker, "second.log");
+    wait_for(&mut live, "another commit", || {
+        tables::files(&scene.path("out"))
+            .keys()
+            .filter(|name| name.starts_with("quarantine/"))
+            .count()
+            > 1
+    });
+    kill_process(Pid::from_child(&live), Signal::TERM).expect("it runs");
+    assert!(live.wait().expect("it has ended").success());
+    assert_absent_in(&scene);
+
+    let run = scene.run(&[
+        "replay",
+        "realtime_analytics",
+        "--input",
+        "out.state/journal",
+        "--devices",
+        "devices.csv",
+        "-o",
+        "replayed",
+        "--set",
+        "keys.kek=file:kek",
+        "--set",
+        "record.max_record_bytes=2048",
+    ]);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    search().assert_absent((run.stdout + &run.stderr).as_bytes(), "what the replay says");
+    assert_absent_in(&scene);
+}
+
+/// A live run whose messages go to the file `log`, subscribed.
+#[cfg(feature = "broker")]
+fn start_live(scene: &Scene, broker: std::net::SocketAddr, log: &str) -> std::process::Child {
+    let source = format!("mqtt://{broker}");
+    let mut arguments = vec!["run", "realtime_analytics", "--source", &source, "-o", "out", "-w", "2"];
+    for setting in [
+        "keys.kek=file:kek",
+        "record.max_record_bytes=2048",
+        "output.commit_interval=300ms",
+        "forest.trees=10",
+        "forest.sample_size=20",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    arguments.extend(["--devices", "devices.csv"]);
+    let said = fs::File::create(scene.path(log)).expect("a new file");
+    let mut child = scene
+        .command(&arguments)
+        .env("TMPDIR", scene.path("tmp"))
+        .env("RUST_BACKTRACE", "full")
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(said)
+        .spawn()
+        .expect("the program starts");
+    wait_for(&mut child, "a subscription", || {
+        fs::read_to_string(scene.path(log)).is_ok_and(|said| said.contains("subscribed"))
+    });
+    child
+}
+
+/// Waits as long as the run goes on.
+#[cfg(feature = "broker")]
+fn wait_for(live: &mut std::process::Child, what: &str, condition: impl Fn() -> bool) {
+    while !condition() {
+        let ended = live.try_wait().expect("a child");
+        assert!(ended.is_none(), "it ended before there was {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Publishes the lines, and waits until the broker has acknowledged all of them.
+#[cfg(feature = "broker")]
+fn publish(broker: std::net::SocketAddr, lines: &[&[u8]]) {
+    use rumqttc::v5::mqttbytes::{QoS, v5::Packet};
+    use rumqttc::v5::{Client, Event, MqttOptions};
+
+    let options = MqttOptions::new("ward", broker.ip().to_string(), broker.port());
+    let (client, mut connection) = Client::new(options, lines.len() + 1);
+    for line in lines {
+        client
+            .publish("LifeSupportDevice/Sensor", QoS::AtLeastOnce, false, line.to_vec())
+            .expect("room for all");
+    }
+    let mut acknowledged = 0;
+    while acknowledged < lines.len() {
+        if let Event::Incoming(Packet::PubAck(_)) = connection.recv().expect("a client").expect("a broker") {
+            acknowledged += 1;
+        }
+    }
+}
