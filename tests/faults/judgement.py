@@ -6,6 +6,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from proxy import Connection, Proxy
 from tables import Reader, Wrong, assert_unique, compare, reading_keys, rows_of, visible
 
 
@@ -13,6 +14,7 @@ def judge(scene):
     """Everything that was promised; a line of what there was."""
     live = scene.program.output
     scene.program.assert_spoken_well()
+    assert_in_order(scene.proxy)
     assert_unique(live)
     assert_complete(live, scene.expected(), scene.records.keys)
     status, said, reference, summary = scene.program.replay(scene.schedule.replay_workers)
@@ -108,6 +110,7 @@ def prove(scene):
         ("a file that is not complete", torn, lambda: Reader(folder).look()),
         ("a file that changes", lambda paths: None, lambda: look_twice(folder, lambda path: os.utime(path))),
         ("a file that goes", lambda paths: None, lambda: look_twice(folder, os.remove)),
+        ("acknowledgements out of order", lambda paths: None, acknowledge_out_of_order),
         ("a record too many", lambda paths: None, lambda: assert_complete(folder, {(1, "D")}, scene.records.keys)),
         ("a record that nobody sent", lambda paths: None, lambda: assert_complete(folder, set(), set())),
     ]
@@ -127,3 +130,19 @@ def look_twice(folder, change):
     reader.look()
     change(visible(folder)[0])
     reader.look()
+
+
+def acknowledge_out_of_order():
+    proxy, connection = Proxy(broker_port=0), Connection(None, None)
+    published, acknowledged = b"\x32\x06\x00\x01t%s", b"\x40\x02%s"
+    for message in (b"\x00\x01", b"\x00\x02"):
+        proxy._from_broker(published.replace(b"%s", message), connection)
+    for message in (b"\x00\x02", b"\x00\x01"):
+        proxy._from_client(acknowledged.replace(b"%s", message), connection)
+    proxy.end()
+    assert_in_order(proxy)
+
+
+def assert_in_order(proxy):
+    if proxy.wrong:
+        raise Wrong(proxy.wrong)

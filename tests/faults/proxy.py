@@ -1,23 +1,34 @@
-"""A TCP proxy between wardflow and the broker, whose connections can be dropped, stalled, left half open, or robbed of acknowledgements."""
+"""A TCP proxy between wardflow and the broker, whose connections can be dropped, stalled, left half open, or robbed of acknowledgements.
+
+It also listens: what was published with QoS 1 must be acknowledged in its order, and nothing else may be.
+"""
 
 import asyncio
 import socket
 import struct
 import threading
+from collections import deque
 
-PUBACK = 4
+PUBLISH, PUBACK = 3, 4
+
+
+class Connection:
+    def __init__(self, client_side, broker_side):
+        self.client_side, self.broker_side = client_side, broker_side
+        self.half_open = False  # the broker's side is gone, the client is not told
+        self.unacknowledged = deque()  # packet ids, in the order of their messages
 
 
 class Proxy:
     def __init__(self, broker_port):
         self.broker_port = broker_port
         self.port = None
+        self.wrong = None
         self.stalled = False  # bytes stay where they are, in both directions
-        self.half_open = False  # the client's bytes vanish, the broker's side is gone, the client is not told
         self.no_acknowledgements = False
+        self.acknowledgements = 0
         self.acknowledgements_dropped = 0
-        self.connections = 0
-        self._pairs = set()
+        self._connections = set()
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -41,45 +52,57 @@ class Proxy:
         except OSError:
             client_out.close()
             return
-        self.connections += 1
-        pair = (client_out, broker_out)
-        self._pairs.add(pair)
-        up = asyncio.ensure_future(self._forward(client_in, broker_out, Packets()))
-        down = asyncio.ensure_future(self._forward(broker_in, client_out, None))
+        connection = Connection(client_out, broker_out)
+        self._connections.add(connection)
+        up = asyncio.ensure_future(self._forward(client_in, broker_out, connection, self._from_client))
+        down = asyncio.ensure_future(self._forward(broker_in, client_out, connection, self._from_broker))
         await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
-        while self.half_open:
-            await asyncio.sleep(0.02)
+        if connection.half_open and not up.done():
+            await up  # until the client has had enough
         for task in (up, down):
             task.cancel()
-        for side in pair:
+        for side in (client_out, broker_out):
             side.close()
-        self._pairs.discard(pair)
+        self._connections.discard(connection)
 
-    async def _forward(self, source, sink, packets):
+    async def _forward(self, source, sink, connection, passes):
+        packets = Packets()
         try:
             while data := await source.read(1 << 16):
                 while self.stalled:
                     await asyncio.sleep(0.01)
-                if self.half_open:
-                    continue
-                if packets is not None:
-                    data = packets.split(data, self._passes)
-                sink.write(data)
-                await sink.drain()
+                whole = [packet for packet in packets.split(data) if passes(packet, connection)]
+                if whole and not connection.half_open:
+                    sink.write(b"".join(whole))
+                    await sink.drain()
         except (OSError, asyncio.CancelledError):
             pass
 
-    def _passes(self, packet_type):
-        dropped = self.no_acknowledgements and packet_type == PUBACK
-        self.acknowledgements_dropped += dropped
-        return not dropped
+    def _from_broker(self, packet, connection):
+        quality = packet[0] >> 1 & 3
+        if packet[0] >> 4 == PUBLISH and quality:
+            body = after_length(packet)
+            topic = int.from_bytes(packet[body : body + 2], "big")
+            connection.unacknowledged.append(packet[body + 2 + topic : body + 4 + topic])
+        return True
+
+    def _from_client(self, packet, connection):
+        if packet[0] >> 4 != PUBACK:
+            return True
+        self.acknowledgements += 1
+        body = after_length(packet)
+        message = packet[body : body + 2]
+        if not connection.unacknowledged or connection.unacknowledged.popleft() != message:
+            self.wrong = self.wrong or "an acknowledgement came out of order, or for no message of its connection"
+        self.acknowledgements_dropped += self.no_acknowledgements
+        return not self.no_acknowledgements
 
     def drop(self, reset):
         """Closes every connection; with a reset what is on the way is lost."""
 
         def close():
-            for pair in list(self._pairs):
-                for side in pair:
+            for connection in list(self._connections):
+                for side in (connection.client_side, connection.broker_side):
                     if reset:
                         linger = struct.pack("ii", 1, 0)
                         side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -90,19 +113,19 @@ class Proxy:
         self._loop.call_soon_threadsafe(close)
 
     def lose_broker(self):
-        """From now on the client talks to nobody, without knowing."""
-        self.half_open = True
+        """From now on the client talks to nobody, without knowing; a new connection is a good one."""
 
         def close():
-            for _, broker_side in list(self._pairs):
-                broker_side.close()
+            for connection in list(self._connections):
+                connection.half_open = True
+                connection.broker_side.close()
 
         self._loop.call_soon_threadsafe(close)
 
     def heal(self):
-        """Everything passes again; connections that were broken inside are closed."""
-        broken = self.half_open or self.no_acknowledgements
-        self.stalled = self.half_open = self.no_acknowledgements = False
+        """Everything passes again; connections on which something was kept back are closed."""
+        broken = self.no_acknowledgements or any(connection.half_open for connection in list(self._connections))
+        self.stalled = self.no_acknowledgements = False
         if broken:
             self.drop(reset=False)
 
@@ -112,25 +135,30 @@ class Proxy:
 
 
 class Packets:
-    """Cuts a stream of bytes into MQTT packets: a type in the first byte's upper half, then a length of 7-bit groups."""
+    """Cuts a stream of bytes into MQTT packets."""
 
     def __init__(self):
         self.rest = b""
 
-    def split(self, data, passes):
+    def split(self, data):
         self.rest += data
-        out = b""
+        packets = []
         while (length := self._whole()) is not None:
-            packet, self.rest = self.rest[:length], self.rest[length:]
-            if passes(packet[0] >> 4):
-                out += packet
-        return out
+            packets.append(self.rest[:length])
+            self.rest = self.rest[length:]
+        return packets
 
     def _whole(self):
-        length = 0
-        for at in range(1, min(5, len(self.rest))):
-            length |= (self.rest[at] & 0x7F) << (7 * (at - 1))
-            if not self.rest[at] & 0x80:
-                whole = at + 1 + length
-                return whole if whole <= len(self.rest) else None
-        return None
+        body = after_length(self.rest)
+        if body is None:
+            return None
+        length = sum((byte & 0x7F) << (7 * at) for at, byte in enumerate(self.rest[1:body]))
+        return body + length if body + length <= len(self.rest) else None
+
+
+def after_length(packet):
+    """Where a packet's body begins: behind its type and up to four length bytes, of which all but the last have the high bit."""
+    for at in range(1, min(5, len(packet))):
+        if not packet[at] & 0x80:
+            return at + 1
+    return None

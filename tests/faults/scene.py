@@ -195,6 +195,7 @@ class Scene:
             self.restart()
 
     def half_open(self, seconds):
+        """The broker goes without a word; some time later the client is told, unless it has noticed by itself."""
         self.proxy.lose_broker()
         time.sleep(seconds)
         self.proxy.heal()
