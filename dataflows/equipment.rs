@@ -14,6 +14,7 @@ use crate::operators::{Committer, Delivery, Grouping, Selection, Tumbling, Unkno
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
+use crate::snapshot::Checkpoints;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
 /// What all workers of a process share.
@@ -25,12 +26,14 @@ pub struct Shared {
     pub output: PathBuf,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
+    /// Of a run whose state outlives it.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 /// What only worker 0 of process 0 has.
 pub struct KeptByOne {
     pub vault: Vault,
-    pub committer: Rc<RefCell<Committer>>,
+    pub committer: Rc<RefCell<Option<Committer>>>,
     pub unknown_devices: UnknownDevices,
 }
 
@@ -79,7 +82,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
 pub struct Equipment {
     pub shared: Shared,
     vault: Option<Vault>,
-    committer: Option<Rc<RefCell<Committer>>>,
+    committer: Option<Rc<RefCell<Option<Committer>>>>,
     unknown_devices: Option<UnknownDevices>,
 }
 
@@ -138,7 +141,7 @@ impl Equipment {
         self.vault.take()
     }
 
-    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Committer>>> {
+    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Option<Committer>>>> {
         self.committer.take()
     }
 
@@ -152,6 +155,10 @@ impl Equipment {
 
     pub(super) fn watermark_rules(&self) -> WatermarkRules {
         watermark_rules(&self.shared.settings.windows)
+    }
+
+    pub(super) fn checkpoints(&self) -> Option<&Checkpoints> {
+        self.shared.checkpoints.as_ref()
     }
 
     pub(super) fn board(&self) -> Option<Arc<Board>> {

@@ -46,7 +46,7 @@ pub(super) fn collect<'scope>(
     let (parsed, quarantined) = parse(records, equipment.parser(), equipment.payload_sealer());
     let (selected, not_selected) = select(parsed, equipment.selection());
     let (readings, sightings) = deidentify(selected, equipment.intake());
-    let (readings, duplicates) = deduplicate(readings, equipment.deduplication_horizon());
+    let (readings, duplicates) = deduplicate(readings, equipment.deduplication_horizon(), equipment.checkpoints());
 
     let staged = deliver(quarantined, Quarantine::new(), equipment.delivery(), |row, tally| {
         *tally.quarantined.entry(row.reason).or_default() += 1;

@@ -14,7 +14,8 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
-//!   disk      what survives a crash
+//!   disk      what survives a crash        journal   what a live source received, on that disk
+//!   snapshot  what the operators remember, on that disk
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -34,11 +35,13 @@ pub mod dataflows;
 pub mod devices;
 pub mod disk;
 pub mod forest;
+pub mod journal;
 pub mod observe;
 pub mod operators;
 pub mod record;
 pub mod settings;
 pub mod simulate;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod vault;

@@ -8,6 +8,7 @@ mod cluster_flags;
 mod dataflow_flags;
 #[cfg(feature = "broker")]
 mod demo;
+mod durable;
 mod grid;
 mod inspect;
 mod live;

@@ -1,11 +1,13 @@
 //! `wardflow replay`: historical data through a dataflow, as fast as it goes or at a multiple of real time.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
 use super::dataflow_flags::DataflowFlags;
+use super::durable::{Recording, journal_at};
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Finished, Work, run_workers};
 use super::{Failure, tell, write_summary};
@@ -24,7 +26,7 @@ pub(super) struct Replay {
     #[command(flatten)]
     dataflow: DataflowFlags,
     /// Files, folders, quoted globs, or - for JSON lines on standard input. Read are JSON lines (.jsonl, .ndjson, .json) and
-    /// CSV (.csv), also packed (.gz, .zst), and Parquet (.parquet)
+    /// CSV (.csv), also packed (.gz, .zst), and Parquet (.parquet); or the journal of a live run (its state folder)
     #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
     input: Vec<String>,
     /// Take the records of several files in the order of event time, not file after file; ties go by the order of the files
@@ -57,6 +59,9 @@ impl Replay {
     pub(super) fn run(self) -> Result<u8, Failure> {
         let select = [("select.from", self.from.as_deref()), ("select.to", self.to.as_deref())];
         let settings = self.dataflow.settings(&select)?;
+        if let Some(journal) = self.journal()? {
+            return self.replay_journal(settings, &journal);
+        }
         let (inputs, warnings) = self.inputs(&settings)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && inputs.is_standard_input() {
@@ -82,6 +87,44 @@ impl Replay {
         };
         let preparation = prepare(&task, &topology, &interrupted)?;
         let finished = run_workers(&task, &topology, preparation, Work::Replay(inputs), &interrupted)?;
+        if let Some(manifest) = &finished.manifest {
+            self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
+        }
+        Ok(0)
+    }
+
+    /// The journal of a live run, where that is the input.
+    fn journal(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(journal) = self.input.iter().find_map(|path| journal_at(path)) else {
+            return Ok(None);
+        };
+        if self.input.len() > 1 || self.merge || self.speed.is_some() {
+            return Err(Failure::new(format!(
+                "{}: a journal is replayed by itself, in the order and at the epochs of its run: without other inputs, --merge and --speed",
+                journal.display()
+            )));
+        }
+        Ok(Some(journal))
+    }
+
+    /// What a live run has received, cut as it was then.
+    fn replay_journal(&self, settings: Settings, journal: &Path) -> Result<u8, Failure> {
+        let interrupted = Interrupted::install()?;
+        let topology = self.cluster.topology()?;
+        if self.cluster.spawn {
+            return Ok(spawn(topology.processes(), &interrupted)?);
+        }
+        let (output, state) = self.dataflow.folders(&settings);
+        let started = Instant::now();
+        let task = Task {
+            settings,
+            input: Input::Recording(Recording::open(journal)?),
+            speed: None,
+            output,
+            state,
+        };
+        let preparation = prepare(&task, &topology, &interrupted)?;
+        let finished = run_workers(&task, &topology, preparation, Work::Recording, &interrupted)?;
         if let Some(manifest) = &finished.manifest {
             self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
         }

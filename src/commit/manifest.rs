@@ -3,6 +3,7 @@
 //! One small JSON file in the state folder, replaced atomically. A commit is made by the rename that puts its manifest
 //! in place; until then nothing of it is visible.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,11 +11,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
+use crate::disk::crash_point;
 use crate::sink::{SinkError, StagedFile, sync_folder};
+use crate::snapshot::Run;
 
 const NAME: &str = "manifest.json";
 /// Of the manifest's form; another one is refused, never guessed at.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The first had no state of the dataflow.
+const OLDEST: u32 = 1;
 
 /// Where a state folder keeps it.
 pub fn path_of(state: &Path) -> PathBuf {
@@ -35,6 +40,16 @@ pub struct Belongings {
     pub devices: Option<String>,
 }
 
+/// The dataflow's state behind a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Commits made by then.
+    pub commits: u32,
+    /// The position behind the last record in them.
+    pub position: u64,
+    pub runs: Vec<Run>,
+}
+
 /// The state of an output after a commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -46,6 +61,12 @@ pub struct Manifest {
     pub last: Vec<StagedFile>,
     /// Over all commits.
     pub tally: Tally,
+    /// The dataflow's state behind the last commit, from the oldest run to the newest; of a live run only.
+    #[serde(default)]
+    pub runs: Vec<Run>,
+    /// Earlier states that are kept, the oldest first: a replay of the journal may start from them.
+    #[serde(default)]
+    pub anchors: Vec<Anchor>,
     /// Whether the input has been taken to its end.
     pub complete: bool,
 }
@@ -58,8 +79,27 @@ impl Manifest {
             commits: 0,
             last: Vec::new(),
             tally: Tally::default(),
+            runs: Vec::new(),
+            anchors: Vec::new(),
             complete: false,
         }
+    }
+
+    /// The position behind the last record that is committed.
+    pub fn position(&self) -> u64 {
+        self.tally.records()
+    }
+
+    /// Every run that it refers to, each once.
+    pub fn kept_runs(&self) -> Vec<Run> {
+        let mut names = BTreeSet::new();
+        let anchored = self.anchors.iter().flat_map(|anchor| &anchor.runs);
+        self.runs
+            .iter()
+            .chain(anchored)
+            .filter(|run| names.insert(run.name.clone()))
+            .cloned()
+            .collect()
     }
 
     /// The manifest of a state folder, `None` where there is none yet.
@@ -73,8 +113,11 @@ impl Manifest {
             Err(e) => return Err(e),
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-        if manifest.version != VERSION {
-            let what = format!("it has form {}, this program reads {VERSION}", manifest.version);
+        if !(OLDEST..=VERSION).contains(&manifest.version) {
+            let what = format!(
+                "it has form {}, this program reads {OLDEST} to {VERSION}",
+                manifest.version
+            );
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         Ok(Some(manifest))
@@ -91,8 +134,11 @@ impl Manifest {
         file.write_all(&json)
             .and_then(|()| file.sync_all())
             .map_err(SinkError::io(&fresh))?;
+        crash_point("commit.manifest_written");
         fs::rename(&fresh, &path).map_err(SinkError::io(&path))?;
-        sync_folder(state)
+        sync_folder(state)?;
+        crash_point("commit.manifest");
+        Ok(())
     }
 }
 
@@ -142,7 +188,7 @@ mod tests {
         };
         newer.write(state.path()).expect("written");
         let error = Manifest::read(state.path()).expect_err("a newer form");
-        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
         fs::write(state.path().join(NAME), "{\"version\":1,").expect("written");
         assert!(Manifest::read(state.path()).is_err(), "cut off");
     }

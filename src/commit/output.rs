@@ -8,6 +8,7 @@ use std::{error, fmt};
 
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
+use crate::disk::crash_point;
 use crate::settings::first_difference;
 use crate::sink::{
     Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows, sync_file_system, sync_folder,
@@ -212,6 +213,7 @@ impl OutputFolder {
                 Err(e) if e.kind() == io::ErrorKind::NotFound && to.exists() => {} // published before the crash
                 Err(e) => return Err(SinkError::io(&to)(e)),
             }
+            crash_point("commit.published_one");
         }
         if folders.len() > SINGLE_SYNCS {
             sync_file_system(&self.output)

@@ -2,9 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::crash::slow_disk;
 use super::{Disk, DiskFile};
 
 /// The machine's file system.
@@ -33,6 +34,11 @@ impl Disk for LocalDisk {
 
     fn length(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn written(&self, path: &Path) -> io::Result<i64> {
+        let metadata = fs::metadata(path)?;
+        Ok(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1_000)
     }
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -85,6 +91,7 @@ impl DiskFile for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        slow_disk();
         self.sync_data()
     }
 }

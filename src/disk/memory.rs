@@ -189,6 +189,10 @@ impl Disk for MemoryDisk {
         Ok(state.files[state.file(path)?].bytes.len() as u64)
     }
 
+    fn written(&self, path: &Path) -> io::Result<i64> {
+        self.state().file(path).map(|_| 0)
+    }
+
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         let within = state.now.keys().filter(|path| path.parent() == Some(folder));

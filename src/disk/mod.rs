@@ -6,6 +6,7 @@
 //! The promise of a disk: bytes appended to a file last once [`DiskFile::sync`] has returned; a file created, renamed or removed
 //! stays so once [`Disk::sync_folder`] of its folder has returned. Before that, anything may have happened to it or not.
 
+mod crash;
 mod local;
 #[cfg(test)]
 pub mod memory;
@@ -13,6 +14,7 @@ pub mod memory;
 use std::io;
 use std::path::Path;
 
+pub use crash::crash_point;
 pub use local::LocalDisk;
 
 /// A file system, or what stands in for one.
@@ -30,6 +32,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// The length of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
+
+    /// When a file was written last, in microseconds since 1970 UTC.
+    fn written(&self, path: &Path) -> io::Result<i64>;
 
     /// The names of a folder's files, in order; none where there is no folder.
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;

@@ -5,6 +5,7 @@
 //! arrival nor the number of workers shows in any result.
 
 mod anomalies;
+mod barrier;
 mod collect_identities;
 mod commit;
 mod deduplicate;

@@ -88,6 +88,11 @@ impl Fields {
         self.tree_of(|slot| slot == Slot::Timestamp)
     }
 
+    /// The tree of the patient and of what identifies them.
+    pub(super) fn identity(&self) -> Node {
+        self.tree_of(|slot| matches!(slot, Slot::Patient | Slot::Name | Slot::Dob))
+    }
+
     fn tree_of(&self, wanted: impl Fn(Slot) -> bool) -> Node {
         let mut root = Node::default();
         for (slot, name) in self.named().filter(|(slot, _)| wanted(*slot)) {

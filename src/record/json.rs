@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{DeviceFrom, Fields, Node, Slot};
+use super::identity_places::{self, IdentityPlaces};
 use super::scalar::Scalar;
 use super::{Device, DeviceId, EventTime, Identity, Parsed, Reading, Reason, Rejection, Zone};
 
@@ -25,6 +26,8 @@ pub struct Parser {
     tree: Node,
     /// The event time alone.
     clock: Node,
+    /// Patient, name and date of birth.
+    identity: Node,
     zone: Zone,
     max_record_bytes: usize,
 }
@@ -34,11 +37,12 @@ type Slots<'a> = SmallVec<[Scalar<'a>; 16]>;
 impl Parser {
     /// Records longer than `max_record_bytes` are refused.
     pub fn new(fields: Fields, zone: Zone, max_record_bytes: usize) -> Parser {
-        let (tree, clock) = (fields.tree(), fields.clock());
+        let (tree, clock, identity) = (fields.tree(), fields.clock(), fields.identity());
         Parser {
             fields,
             tree,
             clock,
+            identity,
             zone,
             max_record_bytes,
         }
@@ -60,6 +64,15 @@ impl Parser {
         let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Timestamp.index() + 1];
         self.read(line, length, &self.clock, &mut slots).ok()?;
         self.zone.read(&slots[Slot::Timestamp.index()])
+    }
+
+    /// Where the identity stands in a record; `None` where it has none, or cannot be used.
+    pub fn identity_places(&self, line: &[u8]) -> Option<IdentityPlaces> {
+        if line.len() > self.max_record_bytes || nested_beyond(line, DEEPEST) {
+            return None;
+        }
+        let text = simdutf8::basic::from_utf8(line).ok()?;
+        identity_places::find(text, &self.identity)
     }
 
     /// Whether some field is read from this key of a record, or from inside its value.

@@ -6,6 +6,7 @@
 
 mod device;
 mod fields;
+mod identity_places;
 mod json;
 mod reading;
 mod rejection;
@@ -15,6 +16,7 @@ mod window;
 
 pub use device::{Device, DeviceId};
 pub use fields::{DeviceFrom, Fields};
+pub use identity_places::IdentityPlaces;
 pub use json::Parser;
 pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};
 pub use rejection::{Quarantined, Reason, Rejection, RowFault};

@@ -26,6 +26,7 @@ impl Settings {
             return String::new();
         };
         sections.remove("name");
+        sections.remove("journal");
         sections.remove("replay");
         sections.retain(|section, _| self.dataflow.uses(section));
         for (section, key) in WITHOUT_INFLUENCE {

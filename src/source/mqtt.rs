@@ -3,18 +3,20 @@
 //! In: the `[source]` settings. Out: messages in the order of their arrival, with the time they were received. A lost connection is
 //! taken up again, with pauses that grow to some seconds, and every connection subscribes anew: a broker may have forgotten.
 //!
-//! A message is acknowledged when it is received. What a crash then loses is what was not yet committed.
+//! A message is acknowledged when [`Subscription::acknowledge`] says so; what a connection did not acknowledge the broker sends again over
+//! the next one.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{Client, Connection, ConnectionError, Event, MqttOptions};
 
 use crate::observe::wall_clock;
@@ -28,11 +30,15 @@ const ENVELOPE: u32 = 128 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a broker shall keep the session of a client that is away, in seconds.
 const SESSION_EXPIRY: u32 = 24 * 60 * 60;
+/// Acknowledgements that wait to be sent at most.
+const REQUESTS: usize = 65_536;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A message as it came.
 pub struct Message {
+    /// Counts the messages of this subscription.
+    pub number: u64,
     /// Never before the message before it.
     pub received: EventTime,
     pub topic: String,
@@ -64,9 +70,28 @@ pub struct Subscription {
     messages: Receiver<Message>,
     client: Client,
     stopping: Arc<AtomicBool>,
+    unacknowledged: Unacknowledged,
 }
 
+/// What the present connection has brought and nobody has acknowledged, in order.
+type Unacknowledged = Arc<Mutex<VecDeque<(u64, Publish)>>>;
+
 impl Subscription {
+    /// Acknowledges all messages up to this one. What came over an earlier connection is left out: it comes again.
+    pub fn acknowledge(&self, through: u64) {
+        let mut waiting = self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiting.front().is_some_and(|(number, _)| *number <= through) {
+            // Full while the connection is busy: the next call goes on here.
+            if waiting
+                .front()
+                .is_some_and(|(_, publish)| self.client.try_ack(publish).is_err())
+            {
+                break;
+            }
+            waiting.pop_front();
+        }
+    }
+
     /// What has arrived; ends once the subscription has been stopped and everything is taken.
     pub fn messages(&self) -> &Receiver<Message> {
         &self.messages
@@ -99,6 +124,7 @@ pub fn subscribe(
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
+        .set_manual_acks(true)
         .set_session_expiry_interval(Some(SESSION_EXPIRY))
         .set_max_packet_size(Some(largest));
     if let Some((user, password)) = address.login {
@@ -110,11 +136,14 @@ pub fn subscribe(
         QoS::AtLeastOnce
     };
     let topics = source.topics.iter().map(|topic| Filter::new(topic, qos)).collect();
-    let (client, connection) = Client::new(options, 16);
+    let (client, connection) = Client::new(options, REQUESTS);
     let (sender, messages) = bounded(AHEAD);
     let (agreed, answer) = bounded(1);
     let stopping = Arc::new(AtomicBool::new(false));
+    let unacknowledged = Unacknowledged::default();
     let listener = Listener {
+        unacknowledged: Arc::clone(&unacknowledged),
+        next: 0,
         shown,
         topics,
         client: client.clone(),
@@ -129,6 +158,7 @@ pub fn subscribe(
             messages,
             client,
             stopping,
+            unacknowledged,
         }),
         Ok(Err(refused)) => Err(refused),
         Err(_) => Err(MqttError("the subscription ended before it began".into())),
@@ -144,6 +174,9 @@ struct Listener {
     /// Until the broker has agreed once: whom to tell.
     agreed: Option<Sender<Result<(), MqttError>>>,
     stopping: Arc<AtomicBool>,
+    unacknowledged: Unacknowledged,
+    /// Number of the next message.
+    next: u64,
     last: EventTime,
 }
 
@@ -158,6 +191,10 @@ impl Listener {
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     pause = FIRST_PAUSE;
+                    self.unacknowledged
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clear();
                     // Full only while earlier subscriptions wait to be sent.
                     let _ = self.client.try_subscribe_many(self.topics.clone());
                 }
@@ -184,12 +221,20 @@ impl Listener {
                         },
                     }
                 }
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                Ok(Event::Incoming(Packet::Publish(mut publish))) => {
+                    let number = self.next;
+                    self.next += 1;
+                    let payload = std::mem::take(&mut publish.payload);
                     let message = Message {
+                        number,
                         received: self.now(),
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-                        payload: publish.payload,
+                        payload,
                     };
+                    self.unacknowledged
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_back((number, publish));
                     if self.sender.send(message).is_err() {
                         return;
                     }
