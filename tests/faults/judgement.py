@@ -57,7 +57,7 @@ def assert_counted(scene, live, summary):
     counted = {
         "readings": summary["readings_out"],
         "anomalies": summary["anomalies"],
-        "windows": summary["windows"],
+        "windows": summary["windows"] + summary["revisions"],
         "quarantine": refused,
     }
     if rows != counted:

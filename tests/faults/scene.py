@@ -22,6 +22,7 @@ SETTINGS = [
     "windows.allowed_lateness=1s",
     "windows.idle_after=1s",
     "output.commit_interval=500ms",
+    "journal.segment_bytes=30KB",
 ]
 # Of a disk that can be filled.
 SMALL_DISK = "64m"
