@@ -182,11 +182,11 @@ pub(super) fn run_workers(
         let watched = Stages::watch(worker);
         let equipment = Equipment::new(shared.clone(), kept);
         let show = || {
-            if let (Some(board), Some(committer)) = (&board, &committer) {
-                if let Some(committer) = committer.borrow().as_ref() {
-                    let manifest = committer.manifest();
-                    board.progress(feed.records(), manifest.commits, &manifest.tally);
-                }
+            if let (Some(board), Some(committer)) = (&board, &committer)
+                && let Some(committer) = committer.borrow().as_ref()
+            {
+                let manifest = committer.manifest();
+                board.progress(feed.records(), manifest.commits, &manifest.tally);
             }
         };
         // A live run ends when its source does, a replay at once.

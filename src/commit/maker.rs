@@ -10,13 +10,13 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Anchor, Manifest, OutputFolder, Staged};
-use crate::disk::{LocalDisk, crash_point};
+use crate::disk::{Disk, LocalDisk, crash_point};
 use crate::sink::SinkError;
 use crate::snapshot::{Entry, SnapshotError, Snapshots};
 
 /// What a live run keeps of its state and journal.
-pub struct Keeping {
-    pub snapshots: Snapshots<LocalDisk>,
+pub struct Keeping<D: Disk = LocalDisk> {
+    pub snapshots: Snapshots<D>,
     pub journal: Box<dyn JournalLink>,
 }
 
@@ -30,10 +30,12 @@ pub trait JournalLink: Send {
     fn committed(&mut self, manifest: &Manifest);
 }
 
-struct Job {
-    number: u32,
-    staged: Staged,
-    changes: Vec<Entry>,
+/// What a commit is made of.
+pub struct Job {
+    pub number: u32,
+    pub staged: Staged,
+    /// Of the dataflow's state.
+    pub changes: Vec<Entry>,
 }
 
 /// The thread that makes commits.
@@ -89,7 +91,7 @@ impl Maker {
     ) -> Maker {
         let (jobs, waiting) = unbounded();
         let shared = Arc::new(Mutex::new(manifest));
-        let work = Work {
+        let work = Commits {
             folder,
             manifest: Arc::clone(&shared),
             made_before,
@@ -134,15 +136,27 @@ impl Maker {
     }
 }
 
-struct Work {
-    folder: OutputFolder,
+/// Makes commits, one after the other.
+pub struct Commits<D: Disk = LocalDisk> {
+    folder: OutputFolder<D>,
     manifest: Arc<Mutex<Manifest>>,
     made_before: u32,
-    keeping: Option<Keeping>,
+    keeping: Option<Keeping<D>>,
 }
 
-impl Work {
-    fn run(mut self, jobs: &Receiver<Job>, fail: impl Fn(CommitError)) -> OutputFolder {
+impl<D: Disk> Commits<D> {
+    /// For a live run, from `manifest` on.
+    #[cfg(test)]
+    pub fn continuing(folder: OutputFolder<D>, manifest: Manifest, keeping: Keeping<D>) -> Commits<D> {
+        Commits {
+            folder,
+            manifest: Arc::new(Mutex::new(manifest)),
+            made_before: 0,
+            keeping: Some(keeping),
+        }
+    }
+
+    fn run(mut self, jobs: &Receiver<Job>, fail: impl Fn(CommitError)) -> OutputFolder<D> {
         for job in jobs {
             if let Err(error) = self.make(job) {
                 fail(error);
@@ -152,7 +166,9 @@ impl Work {
         self.folder
     }
 
-    fn make(&mut self, job: Job) -> Result<(), CommitError> {
+    /// # Errors
+    /// A folder that cannot be written, or a state that cannot be read.
+    pub fn make(&mut self, job: Job) -> Result<(), CommitError> {
         let Job {
             number,
             staged,
@@ -181,12 +197,12 @@ impl Work {
     }
 }
 
-impl Keeping {
+impl<D: Disk> Keeping<D> {
     /// Adds a commit's changes of state to the manifest, and merges what has piled up.
     fn add(&mut self, manifest: &mut Manifest, number: u32, changes: Vec<Entry>) -> Result<(), CommitError> {
         manifest.runs.extend(self.snapshots.write(number, changes)?);
         crash_point("commit.snapshot");
-        if let Some(due) = Snapshots::<LocalDisk>::due(&manifest.runs) {
+        if let Some(due) = Snapshots::<D>::due(&manifest.runs) {
             let merged = self.snapshots.merge(&manifest.runs[due.clone()], due.start == 0)?;
             manifest.runs.splice(due, merged);
         }

@@ -4,15 +4,14 @@
 //! in place; until then nothing of it is visible.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
-use crate::disk::crash_point;
-use crate::sink::{SinkError, StagedFile, sync_folder};
+use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::sink::{SinkError, StagedFile};
 use crate::snapshot::Run;
 
 const NAME: &str = "manifest.json";
@@ -107,7 +106,12 @@ impl Manifest {
     /// # Errors
     /// One that cannot be read, or of another form.
     pub fn read(state: &Path) -> io::Result<Option<Manifest>> {
-        let bytes = match fs::read(path_of(state)) {
+        Manifest::read_from(&LocalDisk, state)
+    }
+
+    /// The same, of any disk.
+    pub(super) fn read_from(disk: &impl Disk, state: &Path) -> io::Result<Option<Manifest>> {
+        let bytes = match disk.read(&path_of(state)) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
@@ -127,16 +131,10 @@ impl Manifest {
     ///
     /// # Errors
     /// A state folder that cannot be written.
-    pub fn write(&self, state: &Path) -> Result<(), SinkError> {
-        let (path, fresh) = (path_of(state), state.join("manifest.new"));
+    pub(super) fn write_to(&self, disk: &impl Disk, state: &Path) -> Result<(), SinkError> {
+        let path = path_of(state);
         let json = serde_json::to_vec_pretty(self).expect("a manifest has only text keys and numbers");
-        let mut file = File::create(&fresh).map_err(SinkError::io(&fresh))?;
-        file.write_all(&json)
-            .and_then(|()| file.sync_all())
-            .map_err(SinkError::io(&fresh))?;
-        crash_point("commit.manifest_written");
-        fs::rename(&fresh, &path).map_err(SinkError::io(&path))?;
-        sync_folder(state)?;
+        disk.replace(&path, &json).map_err(SinkError::io(&path))?;
         crash_point("commit.manifest");
         Ok(())
     }
@@ -144,6 +142,8 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::record::Reason;
 
@@ -171,9 +171,9 @@ mod tests {
         let state = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(Manifest::read(state.path()).expect("nothing is no error"), None);
         let mut manifest = manifest();
-        manifest.write(state.path()).expect("written");
+        manifest.write_to(&LocalDisk, state.path()).expect("written");
         manifest.complete = true;
-        manifest.write(state.path()).expect("written over");
+        manifest.write_to(&LocalDisk, state.path()).expect("written over");
         assert_eq!(Manifest::read(state.path()).expect("readable"), Some(manifest));
         let files = fs::read_dir(state.path()).expect("a folder").count();
         assert_eq!(files, 1, "nothing temporary is left");
@@ -186,7 +186,7 @@ mod tests {
             version: VERSION + 1,
             ..manifest()
         };
-        newer.write(state.path()).expect("written");
+        newer.write_to(&LocalDisk, state.path()).expect("written");
         let error = Manifest::read(state.path()).expect_err("a newer form");
         assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
         fs::write(state.path().join(NAME), "{\"version\":1,").expect("written");

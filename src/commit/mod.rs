@@ -10,7 +10,7 @@ mod output;
 mod tally;
 
 pub use lock::is_in_use;
-pub use maker::{CommitError, JournalLink, Keeping, Maker};
+pub use maker::{CommitError, Commits, Job, JournalLink, Keeping, Maker};
 pub use manifest::{Anchor, Belongings, Manifest, path_of as manifest_path};
 pub use output::{OutputError, OutputFolder, TABLES, staging, staging_root};
 pub use tally::{Staged, Tally};

@@ -8,6 +8,9 @@ use std::path::Path;
 use super::crash::slow_disk;
 use super::{Disk, DiskFile};
 
+/// With more folders than this, one call that flushes the file system is cheaper than a call for each.
+const SINGLE_SYNCS: usize = 16;
+
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;
@@ -63,6 +66,21 @@ impl Disk for LocalDisk {
         DirBuilder::new().mode(0o700).recursive(true).create(folder)
     }
 
+    fn create_shared_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -82,6 +100,13 @@ impl Disk for LocalDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn sync_folders(&self, folders: &[&Path]) -> io::Result<()> {
+        match folders.first() {
+            Some(first) if folders.len() > SINGLE_SYNCS => Ok(rustix::fs::syncfs(File::open(first)?)?),
+            _ => folders.iter().try_for_each(|folder| self.sync_folder(folder)),
+        }
     }
 }
 

@@ -210,6 +210,29 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn create_shared_folder(&self, folder: &Path) -> io::Result<()> {
+        self.create_folder(folder)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let state = self.state();
+        state.now.contains_key(path) || state.folders.contains(path)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        let within: Vec<PathBuf> = state
+            .now
+            .keys()
+            .filter(|path| path.starts_with(folder))
+            .cloned()
+            .collect();
+        within.into_iter().for_each(|path| state.change(Change::Remove(path)));
+        state.folders.retain(|path| !path.starts_with(folder));
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;

@@ -42,6 +42,15 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// A folder that only its owner may look into, and those above it.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
 
+    /// A folder that others may look into as the system's settings say, and those above it.
+    fn create_shared_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Whether there is a file or folder of this name.
+    fn has(&self, path: &Path) -> bool;
+
+    /// Removes a folder with everything in it; one that is not there is no error.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+
     /// Gives a file another name, in place of any other of that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -53,6 +62,11 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// Makes durable which files are in a folder.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// The same for several folders.
+    fn sync_folders(&self, folders: &[&Path]) -> io::Result<()> {
+        folders.iter().try_for_each(|folder| self.sync_folder(folder))
+    }
 
     /// A whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -67,6 +81,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
         file.append(bytes)?;
         file.sync()?;
         drop(file);
+        crash_point("commit.manifest_written");
         self.rename(&fresh, path)?;
         self.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }

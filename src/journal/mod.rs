@@ -27,7 +27,7 @@ pub use entry::{Entry, SealedIdentity};
 pub use epochs::{Epoch, EpochLog, Silence, Start};
 pub use identity::{Restorer, Separator};
 pub use reader::JournalReader;
-pub use writer::{Journal, Limits};
+pub use writer::{Journal, Limits, TornTail};
 
 use crate::vault::VaultError;
 

@@ -17,6 +17,9 @@ pub struct Limits {
     pub segment_bytes: u64,
 }
 
+/// The file that was cut off, and by how many bytes.
+pub type TornTail = (String, u64);
+
 /// A journal, open for appending.
 pub struct Journal<D: Disk> {
     disk: D,
@@ -60,7 +63,7 @@ impl<D: Disk> Journal<D> {
         limits: Limits,
         needed: u64,
         sealed: u64,
-    ) -> Result<(Journal<D>, Option<(String, u64)>), JournalError> {
+    ) -> Result<(Journal<D>, Option<TornTail>), JournalError> {
         disk.create_folder(folder).map_err(failed(folder))?;
         let mut cut = None;
         let mut ended = Vec::new();

@@ -120,9 +120,7 @@ pub(super) fn restore(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::rc::Rc;
 
     use proptest::prelude::*;
     use timely::container::CapacityContainerBuilder;
@@ -173,13 +171,12 @@ mod tests {
                 let rows = count(count(rows, &checkpoints, 1), &checkpoints, 2);
                 let is_first = rows.scope().index() == 0;
                 let mut reported = 0;
-                let state: Rc<RefCell<BTreeMap<(u8, Box<[u8]>), u64>>> = Rc::default();
+                let mut state: BTreeMap<(u8, Box<[u8]>), u64> = BTreeMap::new();
                 rows.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Check", |_, _| {
                     move |(input, frontier), _output| {
                         input.for_each(|_, _| {});
                         let complete = earliest([frontier]).map_or(u32::MAX, commit_of);
                         if is_first && reported < complete {
-                            let mut state = state.borrow_mut();
                             for Entry { operator, key, value } in collected.take_through(complete - 1) {
                                 let count = value.and_then(|value| value[..].try_into().ok()).map_or(0, u64::from_le_bytes);
                                 state.insert((operator, key), count);

@@ -16,6 +16,8 @@ mod fork;
 mod grouping;
 mod lateness;
 mod list_unknown;
+#[cfg(test)]
+mod lives;
 mod lookup;
 mod mark_late;
 mod parse;

@@ -32,6 +32,11 @@ pub enum SnapshotError {
         of: &'static str,
         flaw: Flaw,
     },
+    /// The same, in the words of what reads it, with advice.
+    Part {
+        of: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl SnapshotError {
@@ -42,6 +47,14 @@ impl SnapshotError {
                 path: path.to_owned(),
                 source,
             },
+        }
+    }
+
+    /// What is wrong with a part of an operator's state, as the part's own reader tells.
+    pub fn of(of: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> SnapshotError {
+        SnapshotError::Part {
+            of,
+            source: Box::new(source),
         }
     }
 
@@ -66,6 +79,7 @@ impl fmt::Display for SnapshotError {
                 "{}: the state has format {format}, this program reads {FORMAT}; use the version that wrote it, or a later one",
                 path.display()
             ),
+            SnapshotError::Part { of, source } => write!(f, "the state of {of}: {source}"),
             SnapshotError::Value { of, flaw } => match flaw {
                 Flaw::Newer { version, known } => write!(
                     f,
@@ -85,6 +99,7 @@ impl std::error::Error for SnapshotError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SnapshotError::Io { source, .. } => Some(source),
+            SnapshotError::Part { source, .. } => Some(&**source),
             _ => None,
         }
     }
