@@ -15,7 +15,7 @@
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   simulate  a ward that does not exist, as records
 //!   disk      what survives a crash        journal   what a live source received, on that disk
-//!   snapshot  what the operators remember, on that disk
+//!   mqtt      a connection to a broker     snapshot  what the operators remember, on that disk
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -36,6 +36,7 @@ pub mod devices;
 pub mod disk;
 pub mod forest;
 pub mod journal;
+pub mod mqtt;
 pub mod observe;
 pub mod operators;
 pub mod record;

@@ -11,8 +11,10 @@ pub struct Entry {
     /// When it was received.
     pub received: EventTime,
     pub topic: String,
-    /// The payload without the identity.
+    /// The payload without the identity; of one that is far too long, its beginning.
     pub payload: Vec<u8>,
+    /// Whole length of the payload as it came.
+    pub length: u64,
     pub identity: Option<SealedIdentity>,
 }
 
@@ -68,6 +70,7 @@ pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
         body.extend_from_slice(&entry.received.to_le_bytes());
         put_number(&mut body, topic);
         put_bytes(&mut body, &entry.payload);
+        body.extend_from_slice(&entry.length.to_le_bytes());
         let Some(identity) = &entry.identity else {
             body.push(0);
             continue;
@@ -93,6 +96,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
         let received = EventTime::from_le_bytes(rest.take()?);
         let topic = topics.get(rest.number()?)?.clone();
         let payload = rest.bytes()?.to_vec();
+        let length = u64::from_le_bytes(rest.take()?);
         let identity = match rest.take::<1>()? {
             [0] => None,
             [1] => Some(SealedIdentity {
@@ -110,6 +114,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
             received,
             topic,
             payload,
+            length,
             identity,
         })
     })?;
@@ -177,12 +182,14 @@ pub(super) mod tests {
             });
         (
             any::<i64>(),
+            any::<u64>(),
             "[a-c]",
             prop::collection::vec(any::<u8>(), 0..40),
             prop::option::of(identity),
         )
-            .prop_map(|(received, topic, payload, identity)| Entry {
+            .prop_map(|(received, length, topic, payload, identity)| Entry {
                 received,
+                length,
                 topic,
                 payload,
                 identity,

@@ -26,15 +26,22 @@ impl Separator {
         })
     }
 
-    /// The message without its identity, which is sealed beside it.
+    /// The message without its identity, which is sealed beside it; `length` is its whole length, should it be cut short.
     ///
     /// # Errors
     /// A vault that cannot be read.
-    pub fn separate(&mut self, received: EventTime, topic: &str, payload: &[u8]) -> Result<Entry, JournalError> {
+    pub fn separate(
+        &mut self,
+        received: EventTime,
+        topic: &str,
+        payload: &[u8],
+        length: u64,
+    ) -> Result<Entry, JournalError> {
         let mut entry = Entry {
             received,
             topic: topic.to_owned(),
             payload: Vec::new(),
+            length,
             identity: None,
         };
         let Some(found) = self.parser.identity_places(payload) else {

@@ -40,7 +40,7 @@ pub use protection::{Deidentify, KeySource, Keys, Profile};
 pub use quantity::Micros;
 pub use record::{FILE_STEM, Record, TimestampUnit, Timezone};
 pub use selection::{Deduplicate, Select};
-pub use source::{Replay, Source};
+pub use source::{Protocol, Replay, Source};
 pub use windows::{WatermarkScope, Windows};
 
 use builtin::Document;

@@ -52,12 +52,14 @@ impl<D: Disk> Records<D> {
             && let Some(entries) = self.reader.read()?
         {
             for mut entry in entries {
-                let (received, topic) = (entry.received, std::mem::take(&mut entry.topic));
-                let payload = self.restorer.payload(entry)?;
+                let (received, length) = (entry.received, entry.length);
+                let topic = Arc::from(std::mem::take(&mut entry.topic));
+                let payload = self.restorer.payload(entry)?.into();
                 self.ahead.push_back(Arrived {
                     received,
                     topic,
                     payload,
+                    length,
                 });
             }
         }
@@ -111,7 +113,7 @@ impl Dealer {
         for _ in 0..self.workers {
             let mut chunk = Chunk::new(self.position, &self.topics, 0);
             for arrived in batch.by_ref().take(share) {
-                let length = arrived.payload.len() as u64;
+                let length = arrived.length;
                 let kept = arrived.payload.len().min(self.max_record_bytes);
                 let start = chunk.bytes.len() as u32; // an epoch stays far below 4 GiB
                 chunk.bytes.extend_from_slice(&arrived.payload[..kept]);

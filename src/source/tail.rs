@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
 use super::mqtt::{Message, Subscription};
@@ -31,8 +32,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A message as the dataflow gets it.
 pub(super) struct Arrived {
     pub(super) received: EventTime,
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
+    pub(super) topic: Arc<str>,
+    /// Of one that is far too long, its beginning.
+    pub(super) payload: Bytes,
+    /// Whole length of the payload.
+    pub(super) length: u64,
 }
 
 /// What has come and is durable, shared by the journal's thread and the one who cuts epochs.
@@ -242,6 +246,7 @@ impl<D: Disk> Ingest<D> {
         stopping: &AtomicBool,
         tell: impl Fn(&str),
     ) -> Result<(), JournalError> {
+        let acknowledger = subscription.acknowledger();
         let mut told = false;
         let mut since_anchor = 0;
         loop {
@@ -257,28 +262,34 @@ impl<D: Disk> Ingest<D> {
             let first = match subscription.messages().recv_timeout(LOOK) {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    subscription.leave();
+                    return Ok(());
+                }
             };
             let group = gather(first, subscription);
             let last = group.last().map(|message| message.number);
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {
-                entries.push(
-                    self.separator
-                        .separate(message.received, &message.topic, &message.payload)?,
-                );
+                entries.push(self.separator.separate(
+                    message.received,
+                    &message.topic,
+                    &message.payload,
+                    message.length,
+                )?);
             }
             self.separator.keep_keys()?;
             let before = self.journal.bytes();
             let position = self.journal.append(&entries)?;
             if let Some(last) = last {
-                subscription.acknowledge(last);
+                acknowledger.acknowledge(last);
             }
             crash_point("journal.acknowledged");
             let arrived = group.into_iter().map(|message| Arrived {
                 received: message.received,
                 topic: message.topic,
-                payload: message.payload.to_vec(),
+                payload: message.payload,
+                length: message.length,
             });
             tail.push(position, arrived.collect());
             since_anchor += self.journal.bytes().saturating_sub(before);
@@ -325,7 +336,8 @@ mod tests {
         let arrived = || Arrived {
             received: 0,
             topic: "t".into(),
-            payload: vec![0; AT_HAND / 4],
+            payload: vec![0; AT_HAND / 4].into(),
+            length: 1,
         };
         (0..records).map(|_| arrived()).collect()
     }
