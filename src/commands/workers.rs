@@ -137,7 +137,7 @@ pub(super) fn run_workers(
         payloads,
         output: task.output.clone(),
         board: board.clone(),
-        checkpoints: None,
+        checkpoints: checkpoints.clone(),
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
 

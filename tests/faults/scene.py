@@ -291,7 +291,7 @@ class Scene:
             self.mend()
             self.restart()
         elif named:
-            if not any("warning" in line for line in named):
+            if not any("warning" in line or "cut off" in line for line in named):
                 raise Wrong(f"a flipped bit in {name} is no warning: {named}")
             self.notes.append(f"{name}: cut")
             self.cut = True
