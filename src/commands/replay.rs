@@ -10,7 +10,7 @@ use super::dataflow_flags::DataflowFlags;
 use super::durable::{Recording, journal_at};
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Finished, Work, run_workers};
-use super::{Failure, tell, write_summary};
+use super::{Failure, refuse_topics, tell, write_summary};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
 use crate::dataflows::parser;
@@ -133,6 +133,7 @@ impl Replay {
 
     /// The input, and what the user should know of it.
     fn inputs(&self, settings: &Settings) -> Result<(Inputs, Vec<String>), Failure> {
+        refuse_topics(&settings.record)?;
         let inputs = Inputs::find(&self.input)?;
         let mut warnings = Vec::from_iter(inputs.examine(parser(&settings.record))?);
         if let Some((one, other)) = inputs.namesakes().filter(|_| settings.record.device == FILE_STEM) {

@@ -44,7 +44,7 @@ impl Separator {
             length,
             identity: None,
         };
-        let Some(found) = self.parser.identity_places(payload) else {
+        let Some(found) = self.parser.identity_places(payload, topic) else {
             entry.payload = payload.to_vec();
             return Ok(entry);
         };

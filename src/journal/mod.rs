@@ -18,6 +18,8 @@ mod epochs;
 mod identity;
 mod reader;
 mod segment;
+#[cfg(test)]
+mod simulation;
 mod writer;
 
 use std::path::{Path, PathBuf};

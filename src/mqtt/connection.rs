@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::packet::{Decoder, Incoming, Welcome, write_connect, write_publish, write_subscribe};
-use super::{Certificates, LinkError, Publication};
+use super::packet::{Decoder, Incoming, Welcome, write_connect, write_subscribe};
+use super::{Certificates, LinkError};
 use crate::settings::{BrokerAddress, Protocol};
 
 /// How long reaching a broker and its welcome may take, together.
@@ -93,7 +93,7 @@ impl Connection {
         write_connect(&mut connection.outbox, endpoint, opening)?;
         loop {
             connection.advance(true).await?;
-            match connection.next()? {
+            match connection.received()? {
                 None => {}
                 Some(Incoming::Welcome(welcome)) => return Ok((connection, welcome)),
                 Some(_) => return Err(LinkError::NotMqtt("no welcome came first".into())),
@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// The next packet of those that have been read.
-    pub fn next(&mut self) -> Result<Option<Incoming>, LinkError> {
+    pub fn received(&mut self) -> Result<Option<Incoming>, LinkError> {
         self.decoder.next(&mut self.inbox)
     }
 
@@ -146,15 +146,6 @@ impl Connection {
     /// Subscribes to all filters at one quality of service. `retained`: with the messages that the broker has retained.
     pub fn subscribe(&mut self, id: u16, filters: &[String], qos: u8, retained: bool) -> Result<(), LinkError> {
         write_subscribe(&mut self.outbox, self.protocol, id, filters, qos, retained)
-    }
-
-    pub fn publish(&mut self, publication: &Publication) -> Result<(), LinkError> {
-        write_publish(&mut self.outbox, self.protocol, publication)
-    }
-
-    /// Bytes that are still to be written.
-    pub fn unwritten(&self) -> usize {
-        self.outbox.len()
     }
 
     /// Says good-bye behind all that is to be written, and lets the broker close: what it has not read is lost to it if we close first.

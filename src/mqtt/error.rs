@@ -63,7 +63,9 @@ impl LinkError {
                 None => format!("the connection failed ({error}); check {url} and the network"),
             },
             LinkError::Silent => format!("the broker does not answer; check {url} and the network"),
-            LinkError::Closed => "the broker has closed the connection; its log may say why".to_owned(),
+            LinkError::Closed => format!(
+                "the broker has closed the connection; give each client its own {client_id}, or see the broker's log"
+            ),
             LinkError::Login => format!("the broker refuses user and password; give them with {login}"),
             LinkError::Version => format!("the broker does not speak this version of MQTT; change {protocol}"),
             LinkError::ClientId => format!("the broker refuses the client's name; change {client_id}"),

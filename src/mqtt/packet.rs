@@ -1,4 +1,4 @@
-//! Packets of both versions of MQTT in one form, as far as clients need them that subscribe and publish.
+//! Packets of both versions of MQTT in one form, as far as a subscriber needs them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes as old;
@@ -10,8 +10,10 @@ use super::LinkError;
 use super::connection::{Endpoint, Opening};
 use crate::settings::Protocol;
 
-/// The type of a publication, in the upper half of a packet's first byte.
+/// The type of a publication: in the upper half of a packet's first byte.
 const PUBLISH: u8 = 3;
+/// The type of the broker's good-bye.
+const DISCONNECT: u8 = 14;
 
 /// What comes from a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +22,6 @@ pub enum Incoming {
     /// For each filter.
     Subscribed(Vec<Grant>),
     Publication(Publication),
-    /// Of a publication; whether the broker has taken it.
-    Acknowledged {
-        id: u16,
-        taken: bool,
-    },
     /// Anything that says no more than that the broker is there.
     Other,
 }
@@ -37,8 +34,6 @@ pub struct Welcome {
     pub maximum_qos: Option<u8>,
     /// Seconds, where it keeps the session for another time than was asked for.
     pub session_expiry: Option<u32>,
-    /// Unacknowledged publications that it takes.
-    pub receive_maximum: Option<u16>,
     /// Seconds, where it wants another.
     pub keep_alive: Option<u16>,
     pub no_wildcards: bool,
@@ -171,6 +166,14 @@ fn read_v5(packet: &mut BytesMut) -> Result<Incoming, LinkError> {
     if packet.len() == 4 && packet[0] == 0x20 {
         return Err(LinkError::Version);
     }
+    // rumqttc wants properties in it, which brokers leave out.
+    if packet[0] >> 4 == DISCONNECT {
+        let reason = match frame(packet)? {
+            Some((header, 1..)) => packet[header],
+            _ => 0,
+        };
+        return Err(ended(reason));
+    }
     Ok(match v5::Packet::read(packet, None).map_err(malformed)? {
         v5::Packet::ConnAck(answer) => Incoming::Welcome(welcome(answer)?),
         v5::Packet::SubAck(answer) => {
@@ -189,21 +192,19 @@ fn read_v5(packet: &mut BytesMut) -> Result<Incoming, LinkError> {
             retain: publish.retain,
             duplicate: publish.dup,
         }),
-        v5::Packet::PubAck(answer) => Incoming::Acknowledged {
-            id: answer.pkid,
-            taken: matches!(
-                answer.reason,
-                v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers
-            ),
-        },
-        v5::Packet::Disconnect(end) => {
-            return Err(match end.reason_code {
-                v5::DisconnectReasonCode::SessionTakenOver => LinkError::TakenOver,
-                reason => LinkError::Refused(format!("{reason:?}")),
-            });
-        }
         _ => Incoming::Other,
     })
+}
+
+/// The broker's good-bye.
+fn ended(reason: u8) -> LinkError {
+    use v5::DisconnectReasonCode as Code;
+    match Code::try_from(reason) {
+        Ok(Code::NormalDisconnection) => LinkError::Closed,
+        Ok(Code::SessionTakenOver) => LinkError::TakenOver,
+        Ok(known) => LinkError::Refused(format!("{known:?}")),
+        Err(_) => LinkError::Refused(format!("reason {reason}")),
+    }
 }
 
 fn welcome(answer: v5::ConnAck) -> Result<Welcome, LinkError> {
@@ -226,7 +227,6 @@ fn welcome(answer: v5::ConnAck) -> Result<Welcome, LinkError> {
         session_present,
         maximum_qos: terms.max_qos,
         session_expiry: terms.session_expiry_interval,
-        receive_maximum: terms.receive_max,
         keep_alive: terms.server_keep_alive,
         no_wildcards: terms.wildcard_subscription_available == Some(0),
         no_sharing: terms.shared_subscription_available == Some(0),
@@ -265,10 +265,6 @@ fn read_v3(packet: &mut BytesMut) -> Result<Incoming, LinkError> {
             retain: publish.retain,
             duplicate: publish.dup,
         }),
-        v4::Packet::PubAck(answer) => Incoming::Acknowledged {
-            id: answer.pkid,
-            taken: true,
-        },
         v4::Packet::Disconnect => return Err(LinkError::Closed),
         _ => Incoming::Other,
     })
@@ -356,36 +352,107 @@ pub(super) fn write_subscribe(
     written.map(drop)
 }
 
-pub(super) fn write_publish(
-    bytes: &mut BytesMut,
-    protocol: Protocol,
-    publication: &Publication,
-) -> Result<(), LinkError> {
-    let Publication {
-        topic,
-        payload,
-        id,
-        qos,
-        retain,
-        duplicate,
-        ..
-    } = publication;
-    let written = match protocol {
-        Protocol::V5 => {
-            let qos = new::qos(*qos).unwrap_or_default();
-            let mut publish = v5::Publish::new(topic, qos, payload.clone(), None);
-            (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
-            publish.write(bytes).map_err(too_long)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn write_publish(bytes: &mut BytesMut, protocol: Protocol, publication: &Publication) -> Result<(), LinkError> {
+        let Publication {
+            topic,
+            payload,
+            id,
+            qos,
+            retain,
+            duplicate,
+            ..
+        } = publication;
+        let written = match protocol {
+            Protocol::V5 => {
+                let qos = new::qos(*qos).unwrap_or_default();
+                let mut publish = v5::Publish::new(topic, qos, payload.clone(), None);
+                (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
+                publish.write(bytes).map_err(too_long)
+            }
+            Protocol::V3 => {
+                let qos = match qos {
+                    0 => old::QoS::AtMostOnce,
+                    _ => old::QoS::AtLeastOnce,
+                };
+                let mut publish = v4::Publish::from_bytes(topic, qos, payload.clone());
+                (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
+                publish.write(bytes).map_err(too_long)
+            }
+        };
+        written.map(drop)
+    }
+
+    fn publication(length: usize) -> Publication {
+        Publication {
+            topic: "ward/1".into(),
+            payload: vec![7; length].into(),
+            length: length as u64,
+            id: 9,
+            qos: 1,
+            retain: true,
+            duplicate: true,
         }
-        Protocol::V3 => {
-            let qos = match qos {
-                0 => old::QoS::AtMostOnce,
-                _ => old::QoS::AtLeastOnce,
-            };
-            let mut publish = v4::Publish::from_bytes(topic, qos, payload.clone());
-            (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
-            publish.write(bytes).map_err(too_long)
+    }
+
+    fn decoded(protocol: Protocol, bytes: &[u8], step: usize) -> Vec<Incoming> {
+        let mut decoder = Decoder::new(protocol, 1000);
+        let mut inbox = BytesMut::new();
+        let mut found = Vec::new();
+        for part in bytes.chunks(step) {
+            inbox.extend_from_slice(part);
+            while let Some(incoming) = decoder.next(&mut inbox).expect("packets") {
+                found.push(incoming);
+            }
         }
-    };
-    written.map(drop)
+        assert!(inbox.is_empty() && decoder.cut.is_none());
+        found
+    }
+
+    #[test]
+    fn a_good_bye_without_properties_is_understood() {
+        for (bytes, wanted) in [
+            (&[0xe0, 1, 0x8e][..], "TakenOver"),
+            (&[0xe0, 2, 0x8e, 0], "TakenOver"),
+            (&[0xe0, 0], "Closed"),
+            (&[0xe0, 1, 0x8b], "Refused(\"ServerShuttingDown\")"),
+        ] {
+            let mut inbox = BytesMut::from(bytes);
+            let error = Decoder::new(Protocol::V5, 1000).next(&mut inbox).expect_err("an end");
+            assert_eq!(format!("{error:?}"), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn publications_come_out_as_they_went_in_and_cut_if_too_long(
+            lengths in prop::collection::vec(0_usize..3000, 1..5), step in 1_usize..700, new in any::<bool>()
+        ) {
+            let protocol = if new { Protocol::V5 } else { Protocol::V3 };
+            let mut bytes = BytesMut::new();
+            for length in &lengths {
+                write_publish(&mut bytes, protocol, &publication(*length)).expect("short enough");
+            }
+            let found = decoded(protocol, &bytes, step);
+            prop_assert_eq!(found.len(), lengths.len());
+            for (incoming, length) in found.into_iter().zip(lengths) {
+                let Incoming::Publication(found) = incoming else { panic!("a publication") };
+                let whole = publication(length);
+                prop_assert!(found.payload.len() == length || (900..1000).contains(&found.payload.len()));
+                prop_assert_eq!(Publication { payload: whole.payload.clone(), ..found }, whole);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), new in any::<bool>()) {
+            let mut decoder = Decoder::new(if new { Protocol::V5 } else { Protocol::V3 }, 40);
+            let mut inbox = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = decoder.next(&mut inbox) {}
+        }
+    }
 }

@@ -128,11 +128,14 @@ pub fn list_unknown<'scope>(
                 |list: &mut Option<UnknownDevices>| list.as_mut().map_or_else(Vec::new, UnknownDevices::changes);
             move |(input, frontier), _output| {
                 input.for_each_stamp(|stamp, batches| {
-                    let Some(time) = stamp.least().copied() else { return };
-                    let (_, changes) = held
-                        .entry(commit_of(time))
-                        .or_insert_with(|| (stamp.delayed(&time, 0), Vec::new()));
-                    batches.for_each(|batch| changes.append(batch));
+                    // Changes of several epochs come together, under the stamp of the first.
+                    for change in batches.flat_map(|batch| batch.drain(..)) {
+                        let time = change.1;
+                        let (_, changes) = held
+                            .entry(commit_of(time))
+                            .or_insert_with(|| (stamp.delayed(&time, 0), Vec::new()));
+                        changes.push(change);
+                    }
                 });
                 while let Some(first) = held.first_entry() {
                     if frontier.less_equal(&end_of_commit(*first.key())) {

@@ -19,8 +19,8 @@ pub struct IdentityPlaces {
     pub places: Vec<Range<usize>>,
 }
 
-/// The places in `text`, an object whose wanted keys are `tree`; `None` where there is no patient, no identity or no readable record.
-pub(super) fn find(text: &str, tree: &Node) -> Option<IdentityPlaces> {
+/// The places in `text`, an object whose wanted keys are `tree` and whose patient the topic may say; `None` where there is no patient, no identity or no readable record.
+pub(super) fn find(text: &str, tree: &Node, patient: Option<&str>) -> Option<IdentityPlaces> {
     let mut found = Found {
         start: text.as_ptr() as usize,
         patient: None,
@@ -34,7 +34,7 @@ pub(super) fn find(text: &str, tree: &Node) -> Option<IdentityPlaces> {
     };
     value.deserialize(&mut json).ok()?;
     json.end().ok()?;
-    let patient = found.patient.filter(|patient| !patient.is_empty())?;
+    let patient = patient.map(str::to_owned).or(found.patient).filter(|patient| !patient.is_empty())?;
     let mut places = found.places;
     if found.whole {
         places = std::iter::once(0..text.len()).collect();
@@ -193,7 +193,7 @@ mod tests {
             aliases: Vec::new(),
         };
         let parser = Parser::new(fields, Zone::new(TimeZone::UTC, 1), 1 << 20);
-        let found = parser.identity_places(record.as_bytes())?;
+        let found = parser.identity_places(record.as_bytes(), "ward/7")?;
         let cut = found.places.iter().map(|place| &record[place.clone()]).collect();
         Some((found.patient, cut))
     }

@@ -15,7 +15,7 @@ mod timestamp;
 mod window;
 
 pub use device::{Device, DeviceId};
-pub use fields::{DeviceFrom, Fields};
+pub use fields::{DeviceFrom, Fields, topic_level};
 pub use identity_places::IdentityPlaces;
 pub use json::Parser;
 pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};

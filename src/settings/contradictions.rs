@@ -40,6 +40,7 @@ pub(super) fn check(settings: &Settings, tree: &Tree, mistakes: &mut MistakeList
     check.aliases();
     check.times();
     check.source();
+    check.topic_levels();
     if settings.dataflow.uses("devices") {
         check.device_columns();
     }
@@ -273,6 +274,26 @@ impl Check<'_> {
             if !given.is_empty() && source.user.is_empty() && in_url.is_empty() {
                 let reason = format!("source.{name} needs a user: set source.user");
                 self.report(&[key("source", "user"), key("source", name)], reason);
+            }
+        }
+    }
+
+    /// A level that no message of a subscription has.
+    fn topic_levels(&mut self) {
+        let settings = self.settings;
+        for (field, name, level) in settings.record.of_topic() {
+            for (i, filter) in settings.source.topics.iter().enumerate() {
+                let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+                let topic = shared.map_or(filter.as_str(), |(_, topic)| topic);
+                let levels = topic.split('/').count();
+                if levels < level && !topic.ends_with('#') {
+                    let reason = format!(
+                        "record.{field} = {}, and the topics of {} have {levels} levels",
+                        quoted(name),
+                        quoted(filter)
+                    );
+                    self.report(&[key("record", field), element("source", "topics", i)], reason);
+                }
             }
         }
     }

@@ -228,7 +228,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
         let stopping = self.stopping();
         let mut room = self.has_room();
         while room && !stopping {
-            match link.connection.next()? {
+            match link.connection.received()? {
                 Some(incoming) => self.take(link, incoming)?,
                 None => break,
             }
@@ -265,7 +265,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
                     None => self.connected(),
                 }
             }
-            Incoming::Welcome(_) | Incoming::Acknowledged { .. } | Incoming::Other => {}
+            Incoming::Welcome(_) | Incoming::Other => {}
         }
         Ok(())
     }
