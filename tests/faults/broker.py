@@ -44,7 +44,11 @@ class Broker:
     def start(self):
         with open(self._path("log"), "ab") as log:
             self.process = subprocess.Popen(
-                ["mosquitto", "-c", self._path("mosquitto.conf")], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                ["mosquitto", "-c", self._path("mosquitto.conf")],
+                env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin"},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         wait_until("Mosquitto listens", self.listens)
 

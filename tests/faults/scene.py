@@ -60,7 +60,8 @@ class Scene:
         self.notes = []
 
     def settings(self, more):
-        return [*SETTINGS, f"source.qos={self.schedule.qos}", *more]
+        short = ["journal.retain=60KB"] if self.schedule.forgets else []
+        return [*SETTINGS, *short, f"source.qos={self.schedule.qos}", *more]
 
     def play(self):
         """Everything up to the last graceful stop."""
