@@ -4,6 +4,8 @@
 //! that can be decoded from it, is searched for them in every form in which they could hide.
 
 #[allow(dead_code)] // each test file uses its part
+mod canaries;
+#[allow(dead_code)]
 mod program;
 #[allow(dead_code)]
 mod tables;
@@ -12,17 +14,13 @@ mod ward;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use memchr::memmem::Finder;
+use canaries::{Search, Seen};
 use program::{Run, Scene};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use tables::{Cell, Rows, TABLES, files};
 use ward::Ward;
 
 /// Where canaries are planted; each has its own, so that a find tells the place.
@@ -152,134 +150,15 @@ fn records() -> Vec<u8> {
     all
 }
 
-fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for group in bytes.chunks(3) {
-        let n = group.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - group.len()));
-        let digits = [18, 12, 6, 0].map(|shift| alphabet[(n >> shift & 63) as usize]);
-        text.extend_from_slice(&digits[..=group.len()]);
-    }
-    text
+fn search() -> Search {
+    Search::of(PLACES.map(canary))
 }
 
-/// Every form in which a text could hide in bytes.
-fn forms(text: &str) -> Vec<Vec<u8>> {
-    let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let for_urls = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bytes = text.as_bytes();
-    let each = |write: fn(u8) -> String| bytes.iter().map(|b| write(*b)).collect::<String>().into_bytes();
-    let mut forms = vec![
-        bytes.to_vec(),
-        bytes.to_ascii_lowercase(),
-        bytes.to_ascii_uppercase(),
-        bytes.iter().rev().copied().collect(),
-        each(|b| format!("{b:02x}")),
-        each(|b| format!("{b:02X}")),
-        each(|b| format!("\\u{b:04x}")),
-        each(|b| format!("\\u{b:04X}")),
-        each(|b| format!("{b}, ")),
-        each(|b| format!("{b},")),
-        bytes.iter().flat_map(|b| [*b, 0]).collect(),
-        bytes.iter().flat_map(|b| [0, *b]).collect(),
-    ];
-    for alphabet in [standard, for_urls] {
-        for before in 0..3usize {
-            // The digits that the text alone decides, whatever stands before and behind it.
-            let text = base64(&[&vec![0; before], bytes].concat(), alphabet);
-            let (first, end) = ((before * 8).div_ceil(6), (before + bytes.len()) * 8 / 6);
-            forms.push(text[first..end].to_vec());
-        }
-    }
-    forms
-}
-
-struct Search {
-    finders: Vec<(&'static str, Finder<'static>)>,
-}
-
-impl Search {
-    fn new() -> Search {
-        let of = |place: &'static str| {
-            forms(&canary(place))
-                .into_iter()
-                .map(move |f| (place, Finder::new(&f).into_owned()))
-        };
-        Search {
-            finders: PLACES.into_iter().flat_map(of).collect(),
-        }
-    }
-
-    fn find(&self, bytes: &[u8]) -> Option<&'static str> {
-        // All forms of all places: quick to rule out by what they share.
-        self.finders
-            .iter()
-            .find(|(_, finder)| finder.find(bytes).is_some())
-            .map(|(place, _)| *place)
-    }
-
-    fn assert_absent(&self, bytes: &[u8], place: &str) {
-        if let Some(found) = self.find(bytes) {
-            panic!("{place} holds the canary {found}");
-        }
-    }
-
-    /// Every file below `folder` but those in `except`, and every value in the tables and databases among them.
-    fn assert_absent_below(&self, folder: &Path, except: &str) {
-        let mut databases = 0;
-        for (name, bytes) in files(folder) {
-            if name.starts_with(except) {
-                continue;
-            }
-            self.assert_absent(name.as_bytes(), "a file's name");
-            self.assert_absent(&bytes, &name);
-            if name.ends_with(".sqlite") {
-                databases += 1;
-                self.assert_absent_in_database(&folder.join(&name));
-            }
-        }
-        assert!(databases > 0, "there is a vault to search");
-    }
-
-    fn assert_absent_in_tables(&self, output: &Path) {
-        let mut bytes = Vec::new();
-        for table in TABLES {
-            let rows = Rows::of(output, table);
-            bytes.extend(rows.columns.join("\n").into_bytes());
-            for cell in rows.rows.into_iter().flatten() {
-                match cell {
-                    Cell::Text(text) => bytes.extend(text.into_bytes()),
-                    Cell::Bytes(value) => bytes.extend(value),
-                    _ => {}
-                }
-                bytes.push(b'\n');
-            }
-        }
-        assert!(bytes.len() > 10_000, "there are values to search");
-        self.assert_absent(&bytes, "a decoded table");
-    }
-
-    fn assert_absent_in_database(&self, path: &Path) {
-        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
-        let mut tables = database
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
-            .expect("a schema");
-        let names: Result<Vec<String>, _> = tables.query_map([], |row| row.get(0)).expect("tables").collect();
-        let mut values = 0;
-        for table in names.expect("names") {
-            let mut all = database.prepare(&format!("SELECT * FROM {table}")).expect("a table");
-            let columns = all.column_count();
-            let mut rows = all.query([]).expect("rows");
-            while let Some(row) = rows.next().expect("a row") {
-                for column in 0..columns {
-                    if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column).expect("a value") {
-                        values += 1;
-                        self.assert_absent(bytes, &format!("the vault's table {table}"));
-                    }
-                }
-            }
-        }
-        assert!(values > 0, "the vault holds something");
-    }
+/// Everything below the scene but its input: a vault is there, and whole tables.
+fn assert_absent_in(scene: &Scene) -> Seen {
+    let seen = search().assert_absent_below(&scene.path(""), &["in/"]);
+    assert!(seen.values > 0, "there is a vault to search: {seen:?}");
+    seen
 }
 
 /// The input lies in a folder of its own; temporary files would come to lie beside the output.
@@ -306,26 +185,16 @@ fn command(scene: &Scene, dataflow: &str, more: &[&str]) -> Command {
 }
 
 #[test]
-fn the_search_finds_every_form_of_every_canary() {
-    let search = Search::new();
+fn every_canary_is_planted() {
     let input = records();
     for place in PLACES {
-        let finder = Finder::new(canary(place).as_bytes()).into_owned();
-        assert!(finder.find(&input).is_some(), "{place} is planted");
-        for form in forms(&canary(place)) {
-            assert_eq!(search.find(&[b"before ", &form[..], b" behind"].concat()), Some(place));
-        }
-        let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        for before in 0..4 {
-            let hidden = [&vec![b'a'; before], canary(place).as_bytes(), b"behind"].concat();
-            assert_eq!(search.find(&base64(&hidden, standard)), Some(place), "{before} before");
-        }
+        let found = search().in_bytes(&input, "the input").finds;
+        assert!(found.iter().any(|find| find.canary == canary(place)), "{place}");
     }
-    assert_eq!(search.find(b"an ordinary text"), None);
 }
 
 fn assert_secret(dataflow: &str, more: &[&str]) -> Scene {
-    let (search, scene) = (Search::new(), scene());
+    let (search, scene) = (search(), scene());
     let run: Run = command(&scene, dataflow, more)
         .output()
         .expect("the program starts")
@@ -339,8 +208,8 @@ fn assert_secret(dataflow: &str, more: &[&str]) -> Scene {
         reasons.len() >= 9,
         "the canaries went into quarantine for every reason: {reasons:?}"
     );
-    search.assert_absent_below(&scene.path(""), "in/");
-    search.assert_absent_in_tables(&scene.path("out"));
+    let seen = assert_absent_in(&scene);
+    assert!(seen.cells > 100, "there are tables to search: {seen:?}");
     scene
 }
 
@@ -358,9 +227,9 @@ fn sensor_collection_shows_no_identity_and_the_vault_shows_it_to_who_has_the_key
     {
         assert!(!shown.stdout.contains(&canary(place)), "{place}: {}", shown.stdout);
     }
-    let search = Search::new();
+    let search = search();
     search.assert_absent(shown.stderr.as_bytes(), "standard error of vault show");
-    search.assert_absent_below(&scene.path(""), "in/");
+    assert_absent_in(&scene);
     scene.write("another", "77".repeat(32));
     let refused = scene.run(&["vault", "show", "PX", "--kek", "file:another"]);
     assert_eq!(refused.status, 1);
@@ -403,7 +272,7 @@ fn patients_who_are_not_selected_leave_no_trace() {
 /// What a killed run leaves behind is searched as well: staged files, the vault's journal, whatever was temporary.
 #[test]
 fn a_killed_run_leaves_no_identity_behind() {
-    let (search, scene) = (Search::new(), scene());
+    let scene = scene();
     scene.write("in/more.jsonl", records().repeat(8));
     let small = [
         "--input",
@@ -429,5 +298,119 @@ fn a_killed_run_leaves_no_identity_behind() {
     let _ = kill_process(Pid::from_child(&child), Signal::KILL); // it may have ended by itself
     child.wait().expect("it has ended");
     assert!(fs::metadata(scene.path("out.state/vault.sqlite")).is_ok());
-    search.assert_absent_below(&scene.path(""), "in/");
+    assert_absent_in(&scene);
+}
+
+/// Journal, snapshots and what lies about after a crash, then what the next run makes of it, and what a replay of the journal writes.
+#[cfg(feature = "broker")]
+#[test]
+fn a_live_run_leaves_no_identity_in_its_journal_nor_in_what_a_crash_leaves() {
+    let scene = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let input = records();
+    let lines: Vec<&[u8]> = input.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let (half, rest) = lines.split_at(lines.len() * 2 / 3);
+    let mut live = start_live(&scene, broker, "first.log");
+    publish(broker, half);
+    wait_for(&mut live, "a commit", || scene.path("out/quarantine").exists());
+    publish(broker, rest);
+    kill_process(Pid::from_child(&live), Signal::KILL).expect("it runs");
+    live.wait().expect("it has ended");
+    assert_absent_in(&scene);
+    assert!(
+        !tables::files(&scene.path("out.state/journal")).is_empty(),
+        "there is a journal to search"
+    );
+
+    let mut live = start_live(&scene, broker, "second.log");
+    wait_for(&mut live, "another commit", || {
+        tables::files(&scene.path("out"))
+            .keys()
+            .filter(|name| name.starts_with("quarantine/"))
+            .count()
+            > 1
+    });
+    kill_process(Pid::from_child(&live), Signal::TERM).expect("it runs");
+    assert!(live.wait().expect("it has ended").success());
+    assert_absent_in(&scene);
+
+    let run = scene.run(&[
+        "replay",
+        "realtime_analytics",
+        "--input",
+        "out.state/journal",
+        "--devices",
+        "devices.csv",
+        "-o",
+        "replayed",
+        "--set",
+        "keys.kek=file:kek",
+        "--set",
+        "record.max_record_bytes=2048",
+    ]);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    search().assert_absent((run.stdout + &run.stderr).as_bytes(), "what the replay says");
+    assert_absent_in(&scene);
+}
+
+/// A live run whose messages go to the file `log`, subscribed.
+#[cfg(feature = "broker")]
+fn start_live(scene: &Scene, broker: std::net::SocketAddr, log: &str) -> std::process::Child {
+    let source = format!("mqtt://{broker}");
+    let mut arguments = vec!["run", "realtime_analytics", "--source", &source, "-o", "out", "-w", "2"];
+    for setting in [
+        "keys.kek=file:kek",
+        "record.max_record_bytes=2048",
+        "output.commit_interval=300ms",
+        "forest.trees=10",
+        "forest.sample_size=20",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    arguments.extend(["--devices", "devices.csv"]);
+    let said = fs::File::create(scene.path(log)).expect("a new file");
+    let mut child = scene
+        .command(&arguments)
+        .env("TMPDIR", scene.path("tmp"))
+        .env("RUST_BACKTRACE", "full")
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(said)
+        .spawn()
+        .expect("the program starts");
+    wait_for(&mut child, "a subscription", || {
+        fs::read_to_string(scene.path(log)).is_ok_and(|said| said.contains("subscribed"))
+    });
+    child
+}
+
+/// Waits as long as the run goes on.
+#[cfg(feature = "broker")]
+fn wait_for(live: &mut std::process::Child, what: &str, condition: impl Fn() -> bool) {
+    while !condition() {
+        let ended = live.try_wait().expect("a child");
+        assert!(ended.is_none(), "it ended before there was {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Publishes the lines, and waits until the broker has acknowledged all of them.
+#[cfg(feature = "broker")]
+fn publish(broker: std::net::SocketAddr, lines: &[&[u8]]) {
+    use rumqttc::v5::mqttbytes::{QoS, v5::Packet};
+    use rumqttc::v5::{Client, Event, MqttOptions};
+
+    let options = MqttOptions::new("ward", broker.ip().to_string(), broker.port());
+    let (client, mut connection) = Client::new(options, lines.len() + 1);
+    for line in lines {
+        client
+            .publish("LifeSupportDevice/Sensor", QoS::AtLeastOnce, false, line.to_vec())
+            .expect("room for all");
+    }
+    let mut acknowledged = 0;
+    while acknowledged < lines.len() {
+        if let Event::Incoming(Packet::PubAck(_)) = connection.recv().expect("a client").expect("a broker") {
+            acknowledged += 1;
+        }
+    }
 }

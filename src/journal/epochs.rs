@@ -239,7 +239,7 @@ fn read<D: Disk>(disk: &D, folder: &Path, from: Time) -> Result<Read, JournalErr
     for (n, (_, name)) in files.iter().enumerate().skip(skipped) {
         let path = folder.join(name);
         let bytes = disk.read(&path).map_err(failed(&path))?;
-        let whole = read_file(&path, &bytes, |record| match record {
+        let whole = read_file(&path, &bytes, found.last, |record| match record {
             Record::Start(start) => found.start = Some(start),
             Record::Epoch(epoch) => {
                 found.last = Some(epoch.time);
@@ -258,8 +258,13 @@ fn read<D: Disk>(disk: &D, folder: &Path, from: Time) -> Result<Read, JournalErr
     Ok(found)
 }
 
-/// Tells the records of a file; how many bytes of it are whole.
-fn read_file(path: &Path, bytes: &[u8], mut tell: impl FnMut(Record)) -> Result<u64, JournalError> {
+/// Tells the records of a file whose epochs are later than `last`; how many bytes of it are whole.
+fn read_file(
+    path: &Path,
+    bytes: &[u8],
+    mut last: Option<Time>,
+    mut tell: impl FnMut(Record),
+) -> Result<u64, JournalError> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(0);
     };
@@ -275,12 +280,24 @@ fn read_file(path: &Path, bytes: &[u8], mut tell: impl FnMut(Record)) -> Result<
         });
     }
     let mut at = HEADER;
-    while let Some((record, length)) = record_at(&bytes[at..]) {
+    // An epoch that is not later than the one before it was not written behind it: it is what the disk held there before.
+    let follows = |record: &Record, last: Option<Time>| match record {
+        Record::Start(_) => true,
+        Record::Epoch(epoch) => last.is_none_or(|last| epoch.time > last),
+    };
+    while let Some((record, length)) = record_at(&bytes[at..]).filter(|(record, _)| follows(record, last)) {
+        if let Record::Epoch(epoch) = &record {
+            last = Some(epoch.time);
+        }
         tell(record);
         at += length;
     }
-    // A whole record further on: what is in between was whole once.
-    if at < bytes.len() && (at + 1..bytes.len()).any(|behind| record_at(&bytes[behind..]).is_some()) {
+    // A later epoch further on: what is in between was whole once.
+    let later = |behind: usize| {
+        record_at(&bytes[behind..])
+            .is_some_and(|(record, _)| matches!(record, Record::Epoch(_)) && follows(&record, last))
+    };
+    if at < bytes.len() && (at + 1..bytes.len()).any(later) {
         return Err(damaged(path, at as u64, "a record is not as it was written"));
     }
     Ok(at as u64)

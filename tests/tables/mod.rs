@@ -114,6 +114,17 @@ pub fn read(path: &Path) -> Result<Vec<RecordBatch>, String> {
     batches.map_err(|e| e.to_string())
 }
 
+/// Every value of a Parquet file with its column's name; an error if the file is not complete.
+pub fn cells(path: &Path) -> Result<Vec<(String, Cell)>, String> {
+    let mut cells = Vec::new();
+    for batch in read(path)? {
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            cells.extend((0..batch.num_rows()).map(|row| (field.name().clone(), cell(column, row))));
+        }
+    }
+    Ok(cells)
+}
+
 /// Every file below a folder, hidden ones too: its path within the folder and its bytes.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
