@@ -9,8 +9,11 @@ use compact_str::CompactString;
 
 use crate::commit::Tally;
 use crate::forest::{self, Parameters};
+use crate::judge::Trial;
 use crate::observe::Board;
-use crate::operators::{Committer, Delivery, Grouping, Selection, Tumbling, UnknownDevices, WatermarkRules};
+use crate::operators::{
+    Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
+};
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
@@ -25,6 +28,8 @@ pub struct Shared {
     pub output: PathBuf,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
+    /// Whether the outcome of every reading is wanted.
+    pub judged: bool,
 }
 
 /// What only worker 0 of process 0 has.
@@ -32,6 +37,8 @@ pub struct KeptByOne {
     pub vault: Vault,
     pub committer: Rc<RefCell<Committer>>,
     pub unknown_devices: UnknownDevices,
+    /// Takes the outcomes of all readings, where they are wanted.
+    pub trial: Rc<RefCell<Trial>>,
 }
 
 /// Reads the records that the settings describe.
@@ -81,6 +88,7 @@ pub struct Equipment {
     vault: Option<Vault>,
     committer: Option<Rc<RefCell<Committer>>>,
     unknown_devices: Option<UnknownDevices>,
+    trial: Option<Rc<RefCell<Trial>>>,
 }
 
 impl Equipment {
@@ -92,16 +100,19 @@ impl Equipment {
                 vault: None,
                 committer: None,
                 unknown_devices: None,
+                trial: None,
             },
             Some(KeptByOne {
                 vault,
                 committer,
                 unknown_devices,
+                trial,
             }) => Equipment {
                 shared,
                 vault: Some(vault),
                 committer: Some(committer),
                 unknown_devices: Some(unknown_devices),
+                trial: Some(trial),
             },
         }
     }
@@ -156,6 +167,14 @@ impl Equipment {
 
     pub(super) fn board(&self) -> Option<Arc<Board>> {
         self.shared.board.clone()
+    }
+
+    /// The readings unchanged; their outcomes go to the trial where they are wanted.
+    pub(super) fn witnessed<'scope>(&mut self, scored: Rows<'scope, Scored>) -> Rows<'scope, Scored> {
+        match self.shared.judged {
+            true => witness(scored, self.trial.take()),
+            false => scored,
+        }
     }
 
     pub(super) fn forest_key(&self) -> Grouping {

@@ -57,7 +57,7 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     };
 
     let (scored, anomalies) = anomalies(scored, threshold);
-    let scored = show(scored, equipment.board());
+    let scored = equipment.witnessed(show(scored, equipment.board()));
 
     let (scored, anomalies, windows) = (
         scored.probe_with(&flow),

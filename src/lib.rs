@@ -13,6 +13,7 @@
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
+//!   judge     how well scores tell what is labelled
 //!   simulate  a ward that does not exist, as records
 //!   broker    the demo's own MQTT broker
 //! ```
@@ -32,6 +33,7 @@ pub mod coverage;
 pub mod dataflows;
 pub mod devices;
 pub mod forest;
+pub mod judge;
 pub mod observe;
 pub mod operators;
 pub mod record;
