@@ -8,6 +8,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use crate::commit::Tally;
+use crate::detection::{Detection, Ranges, Rule};
 use crate::forest::{self, Parameters};
 use crate::judge::Trial;
 use crate::observe::Board;
@@ -15,7 +16,7 @@ use crate::operators::{
     Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
-use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
+use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
@@ -79,6 +80,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
         measures: settings.record.measures.clone(),
         further: settings.devices.columns.clone(),
         scored: settings.dataflow == Dataflow::RealtimeAnalytics,
+        ranges: !settings.alerts.ranges.is_empty(),
     }
 }
 
@@ -199,6 +201,33 @@ impl Equipment {
                 Scoring::Aws => forest::Scoring::Aws,
             },
             seed: forest.seed,
+        }
+    }
+
+    pub(super) fn detection(&self) -> Detection {
+        let Settings { alerts, record, .. } = &*self.shared.settings;
+        let until = alerts.threshold;
+        let range = |measure| alerts.ranges.get(measure).copied();
+        let unbounded = (f64::NEG_INFINITY, f64::INFINITY);
+        Detection {
+            rule: match alerts.adapt {
+                Adapt::None => Rule::Fixed(until),
+                Adapt::Rate => Rule::Rate {
+                    share: alerts.rate,
+                    until,
+                },
+                Adapt::Grade => Rule::Grade {
+                    least: alerts.grade,
+                    until,
+                },
+            },
+            ranges: Ranges(
+                record
+                    .measures
+                    .iter()
+                    .map(|measure| range(measure).unwrap_or(unbounded))
+                    .collect(),
+            ),
         }
     }
 

@@ -13,6 +13,7 @@
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
+//!   detection when a reading is an anomaly
 //!   judge     how well scores tell what is labelled
 //!   simulate  a ward that does not exist, as records
 //!   broker    the demo's own MQTT broker
@@ -31,6 +32,7 @@ pub mod commit;
 pub mod coverage;
 #[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
 pub mod dataflows;
+pub mod detection;
 pub mod devices;
 pub mod forest;
 pub mod judge;

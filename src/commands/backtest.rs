@@ -39,9 +39,9 @@ pub(super) struct Backtest {
     /// Find the lowest threshold that keeps to so many false alarms: 1/device/day, 0.5/device/week, 5/day, 20
     #[arg(long, value_name = "BUDGET")]
     budget: Option<Budget>,
-    /// Flagged readings of a device within this time of each other are one alarm
-    #[arg(long, value_name = "TIME", default_value = "5m")]
-    cool_down: Micros,
+    /// Flagged readings of a device within this time of each other are one alarm [default: alerts.cool_down]
+    #[arg(long, value_name = "TIME")]
+    cool_down: Option<Micros>,
     /// Thresholds to tell of, as 1.5,2,2.5 [default: some round ones]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = threshold)]
     thresholds: Vec<f64>,
@@ -169,7 +169,7 @@ impl Backtest {
             None => Marked::nothing(trial),
         };
         let rules = Rules {
-            cool_down: self.cool_down.0,
+            cool_down: self.cool_down(settings).0,
             skip: self.skip,
             unscored: match self.unscored {
                 Unscored::LeftOut => judge::Unscored::LeftOut,
@@ -200,6 +200,10 @@ impl Backtest {
         }
     }
 
+    fn cool_down(&self, settings: &Settings) -> Micros {
+        self.cool_down.unwrap_or(settings.alerts.cool_down)
+    }
+
     fn as_json(
         &self,
         verdict: &Verdict,
@@ -210,7 +214,7 @@ impl Backtest {
         json!({
             "dataflow": settings.name,
             "configured_threshold": settings.alerts.threshold,
-            "cool_down_seconds": self.cool_down.0 as f64 / 1e6,
+            "cool_down_seconds": self.cool_down(settings).0 as f64 / 1e6,
             "labels": truth.map(|truth| json!({
                 "source": truth.source,
                 "labels": marked.labels,

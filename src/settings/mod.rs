@@ -27,7 +27,7 @@ mod windows;
 
 use serde::Serialize;
 
-pub use alerts::Alerts;
+pub use alerts::{Adapt, Alerts};
 pub use broker_address::BrokerAddress;
 pub use canonical::first_difference;
 pub use devices::Devices;

@@ -6,7 +6,7 @@ use super::super::grid::grid;
 use super::truth::Truth;
 use crate::judge::{Marked, Operating, Verdict};
 use crate::observe::{grouped, span};
-use crate::settings::Settings;
+use crate::settings::{Adapt, Alerts, Settings};
 
 /// Labels without reading, and devices, that are named one by one.
 const NAMED: usize = 10;
@@ -114,7 +114,7 @@ fn table(verdict: &Verdict, settings: &Settings) -> String {
         "as configured",
         &verdict.as_configured,
         verdict,
-        &settings.alerts.threshold.to_string(),
+        &configured(&settings.alerts),
     ));
     let marked = [
         ("best F1", verdict.best_f1.as_ref()),
@@ -133,6 +133,14 @@ fn table(verdict: &Verdict, settings: &Settings) -> String {
             .map(|operating| row("", operating, verdict, "")),
     );
     grid(&rows, 1)
+}
+
+fn configured(alerts: &Alerts) -> String {
+    match alerts.adapt {
+        Adapt::None => alerts.threshold.to_string(),
+        Adapt::Rate => format!("rate {}", alerts.rate),
+        Adapt::Grade => format!("grade {}", alerts.grade),
+    }
 }
 
 fn row(name: &str, operating: &Operating, verdict: &Verdict, otherwise: &str) -> Vec<String> {

@@ -135,6 +135,7 @@ fn run(case: &Case, plan: Plan) -> Outcome {
             Scored {
                 score: sample.score,
                 attribution,
+                threshold: None,
                 reading,
             }
         });
