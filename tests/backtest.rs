@@ -257,7 +257,13 @@ fn anomalies_carry_the_threshold_that_applied_and_ranges_make_anomalies_of_their
     let run = scene.run(
         &[
             &arguments("learned")[..],
-            &["alerts.adapt=grade", "--set", "forest.sample_size=10"],
+            &[
+                "alerts.adapt=grade",
+                "--set",
+                "alerts.grade=0",
+                "--set",
+                "forest.sample_size=10",
+            ],
         ]
         .concat(),
     );
