@@ -18,6 +18,7 @@ use crate::operators::{
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
+use crate::snapshot::Checkpoints;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
 
 /// What all workers of a process share.
@@ -31,12 +32,14 @@ pub struct Shared {
     pub board: Option<Arc<Board>>,
     /// Whether the outcome of every reading is wanted.
     pub judged: bool,
+    /// Of a run whose state outlives it.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 /// What only worker 0 of process 0 has.
 pub struct KeptByOne {
     pub vault: Vault,
-    pub committer: Rc<RefCell<Committer>>,
+    pub committer: Rc<RefCell<Option<Committer>>>,
     pub unknown_devices: UnknownDevices,
     /// Takes the outcomes of all readings, where they are wanted.
     pub trial: Rc<RefCell<Trial>>,
@@ -88,7 +91,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
 pub struct Equipment {
     pub shared: Shared,
     vault: Option<Vault>,
-    committer: Option<Rc<RefCell<Committer>>>,
+    committer: Option<Rc<RefCell<Option<Committer>>>>,
     unknown_devices: Option<UnknownDevices>,
     trial: Option<Rc<RefCell<Trial>>>,
 }
@@ -151,7 +154,7 @@ impl Equipment {
         self.vault.take()
     }
 
-    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Committer>>> {
+    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Option<Committer>>>> {
         self.committer.take()
     }
 
@@ -165,6 +168,10 @@ impl Equipment {
 
     pub(super) fn watermark_rules(&self) -> WatermarkRules {
         watermark_rules(&self.shared.settings.windows)
+    }
+
+    pub(super) fn checkpoints(&self) -> Option<&Checkpoints> {
+        self.shared.checkpoints.as_ref()
     }
 
     pub(super) fn board(&self) -> Option<Arc<Board>> {

@@ -47,6 +47,7 @@ pub(super) fn join<'scope>(
     if !equipment.has_device_collection() {
         return (readings, staged);
     }
-    let (readings, listed) = list_unknown(readings, equipment.unknown_devices());
+    let list = equipment.unknown_devices();
+    let (readings, listed) = list_unknown(readings, list, equipment.checkpoints());
     (readings, staged.concat(listed))
 }

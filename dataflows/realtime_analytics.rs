@@ -29,10 +29,13 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     let rules = equipment.watermark_rules();
     let (readings, steps) = match equipment.shared.settings.windows.watermark {
         WatermarkScope::Global => {
-            let (readings, steps) = watermark(readings, sources.marks, rules);
-            (mark_late(readings, steps.clone(), rules), steps)
+            let (readings, steps) = watermark(readings, sources.marks, rules, equipment.checkpoints());
+            (
+                mark_late(readings, steps.clone(), rules, equipment.checkpoints()),
+                steps,
+            )
         }
-        WatermarkScope::Device => watermark_per_device(readings, sources.marks, rules),
+        WatermarkScope::Device => watermark_per_device(readings, sources.marks, rules, equipment.checkpoints()),
     };
 
     let scored = match equipment.shared.settings.forest.enabled {
@@ -41,16 +44,18 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
             equipment.forest_key(),
             equipment.forest_parameters(),
             equipment.detection(),
+            equipment.checkpoints(),
         ),
         false => unscored(readings),
     };
 
-    let (scored, windows) = tumbling(scored, steps, equipment.tumbling());
+    let (scored, windows) = tumbling(scored, steps, equipment.tumbling(), equipment.checkpoints());
     let windows = match equipment.shared.settings.windows.score {
         true => score_windows(
             windows,
             equipment.grouping_names(),
             equipment.window_forest_parameters(),
+            equipment.checkpoints(),
         ),
         false => windows,
     };

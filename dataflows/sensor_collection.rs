@@ -46,12 +46,13 @@ pub(super) fn collect<'scope>(
     let (parsed, quarantined) = parse(records, equipment.parser(), equipment.payload_sealer());
     let (selected, not_selected) = select(parsed, equipment.selection());
     let (readings, sightings) = deidentify(selected, equipment.intake());
-    let (readings, duplicates) = deduplicate(readings, equipment.deduplication_horizon());
+    let vault = equipment.vault();
+    let (readings, duplicates) = deduplicate(readings, equipment.deduplication_horizon(), equipment.checkpoints());
 
     let staged = deliver(quarantined, Quarantine::new(), equipment.delivery(), |row, tally| {
         *tally.quarantined.entry(row.reason).or_default() += 1;
     })
-    .concat(collect_identities(sightings, equipment.vault()))
+    .concat(collect_identities(sightings, vault, equipment.checkpoints()))
     .concat(count_dropped(not_selected, |not_selected| Tally {
         not_selected,
         ..Tally::default()

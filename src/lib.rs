@@ -16,6 +16,8 @@
 //!   detection when a reading is an anomaly
 //!   judge     how well scores tell what is labelled
 //!   simulate  a ward that does not exist, as records
+//!   disk      what survives a crash        journal   what a live source received, on that disk
+//!   mqtt      a connection to a broker     snapshot  what the operators remember, on that disk
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
@@ -34,13 +36,17 @@ pub mod coverage;
 pub mod dataflows;
 pub mod detection;
 pub mod devices;
+pub mod disk;
 pub mod forest;
+pub mod journal;
 pub mod judge;
+pub mod mqtt;
 pub mod observe;
 pub mod operators;
 pub mod record;
 pub mod settings;
 pub mod simulate;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod vault;

@@ -86,6 +86,12 @@ impl Backtest {
                 settings.name
             )));
         }
+        if let Some(journal) = self.input.journal(false)? {
+            return Err(Failure::new(format!(
+                "{}: backtest judges records of files, not a journal; wardflow replay reads it",
+                journal.display()
+            )));
+        }
         let (inputs, warnings) = self.input.inputs(&settings)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && !self.dataflow.keeps_output() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, load_settings, print};
+use super::{Failure, load_settings, print, refuse_topics};
 use crate::coverage::{Coverage, Plan, Sample};
 use crate::dataflows::parser;
 use crate::devices::Collection;
@@ -70,6 +70,7 @@ impl Check {
 
     /// Reads the start of the input as a replay would.
     fn sample(&self, settings: &Settings, devices: Option<Collection>) -> Result<Coverage, Failure> {
+        refuse_topics(&settings.record)?;
         let inputs = Inputs::find(&self.input)?;
         let cut = Cut {
             epoch_records: STRETCH.min(self.records),

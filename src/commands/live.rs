@@ -67,6 +67,12 @@ impl LiveRun {
             let lost = match connectivity {
                 Connectivity::Connected => None,
                 Connectivity::Lost(why) => Some(why),
+                Connectivity::Notice(what) => {
+                    if !screen {
+                        tell(what);
+                    }
+                    return;
+                }
             };
             if !screen {
                 tell(lost.as_deref().unwrap_or("connected again"));

@@ -9,6 +9,7 @@ mod cluster_flags;
 mod dataflow_flags;
 #[cfg(feature = "broker")]
 mod demo;
+mod durable;
 mod grid;
 mod input_flags;
 mod inspect;
@@ -30,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cluster::{ClusterError, before_telling, told_by_supervisor};
 use crate::observe::{Screen, Summary, clear_progress};
-use crate::settings::{Mistakes, Settings};
+use crate::settings::{self, Mistakes, Settings};
 
 const TOOLS: &str = "\
 Tools:
@@ -104,6 +105,16 @@ impl Failure {
             message: message.into(),
             status: 1,
         }
+    }
+}
+
+/// Files have no topic: what the settings take from one would be missing in every record.
+fn refuse_topics(record: &settings::Record) -> Result<(), Failure> {
+    match record.of_topic().next() {
+        None => Ok(()),
+        Some((field, name, _)) => Err(Failure::new(format!(
+            "record.{field} = {name:?} is a level of an MQTT topic, and files have none; name a field of the records with --set record.{field}=FIELD"
+        ))),
     }
 }
 

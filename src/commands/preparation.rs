@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::durable::{self, Continuation, Recording};
 use super::replay::VAULT;
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Mesh, Topology, connect, secret};
@@ -22,7 +23,7 @@ use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
 /// How long the processes of a cluster wait for each other.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What an output is bound to: the version. The processes of a cluster are checked to be one build besides.
-const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
+pub(super) const PROGRAM: &str = concat!("wardflow ", env!("CARGO_PKG_VERSION"));
 
 /// What is to be done.
 pub(super) struct Task {
@@ -41,6 +42,8 @@ pub(super) enum Input {
     Files(Inputs),
     /// A broker; its topics.
     Live(Vec<String>),
+    /// What a live run has received.
+    Recording(Recording),
 }
 
 impl Input {
@@ -49,6 +52,7 @@ impl Input {
         Ok(match self {
             Input::Files(inputs) => inputs.fingerprint()?,
             Input::Live(topics) => Some(format!("mqtt {}", topics.join(" "))),
+            Input::Recording(recording) => Some(recording.fingerprint()),
         })
     }
 }
@@ -60,6 +64,8 @@ pub(super) struct Preparation {
     pub(super) payloads: Arc<PayloadSealer>,
     /// Process 0's.
     pub(super) owned: Option<Owned>,
+    /// Of a live run.
+    pub(super) continuation: Option<Continuation>,
 }
 
 /// What process 0 alone has.
@@ -99,11 +105,27 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         }
     };
     let payloads = Arc::new(PayloadSealer::from_wrapped(&key, mesh.welcome())?);
+    let sealer = Arc::new(sealer);
+    let continuation = match (&task.input, &owned) {
+        (Input::Live(_), Some(Owned { found, .. })) => {
+            let devices = found.belongs_to.devices.as_deref();
+            Some(durable::take_up(
+                task,
+                found,
+                devices,
+                &key,
+                &sealer,
+                topology.workers(),
+            )?)
+        }
+        _ => None,
+    };
     Ok(Preparation {
         mesh,
-        sealer: Arc::new(sealer),
+        sealer,
         payloads,
         owned,
+        continuation,
     })
 }
 

@@ -1,11 +1,13 @@
 //! `wardflow replay`: historical data through a dataflow, as fast as it goes or at a multiple of real time.
 
+use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
 use super::dataflow_flags::DataflowFlags;
+use super::durable::Recording;
 use super::input_flags::InputFlags;
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Finished, Work, run_workers};
@@ -13,6 +15,7 @@ use super::{Failure, tell, write_summary};
 use crate::cluster::{Interrupted, spawn};
 use crate::commit::Manifest;
 use crate::observe::Summary;
+use crate::settings::Settings;
 use crate::source::Speed;
 
 /// The vault's file in the state folder.
@@ -44,6 +47,9 @@ fn speed(text: &str) -> Result<Pacing, String> {
 impl Replay {
     pub(super) fn run(self) -> Result<u8, Failure> {
         let settings = self.dataflow.settings(&self.input.select())?;
+        if let Some(journal) = self.input.journal(self.speed.is_some())? {
+            return self.replay_journal(settings, &journal);
+        }
         let (inputs, warnings) = self.input.inputs(&settings)?;
         let interrupted = Interrupted::install()?;
         if self.cluster.processes > 1 && inputs.is_standard_input() {
@@ -70,6 +76,31 @@ impl Replay {
         };
         let preparation = prepare(&task, &topology, &interrupted)?;
         let finished = run_workers(&task, &topology, preparation, Work::Replay(inputs), &interrupted)?;
+        if let Some(manifest) = &finished.manifest {
+            self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
+        }
+        Ok(0)
+    }
+
+    /// What a live run has received, cut as it was then.
+    fn replay_journal(&self, settings: Settings, journal: &Path) -> Result<u8, Failure> {
+        let interrupted = Interrupted::install()?;
+        let topology = self.cluster.topology()?;
+        if self.cluster.spawn {
+            return Ok(spawn(topology.processes(), &interrupted)?);
+        }
+        let (output, state) = self.dataflow.folders(&settings);
+        let started = Instant::now();
+        let task = Task {
+            settings,
+            input: Input::Recording(Recording::open(journal)?),
+            speed: None,
+            output,
+            state,
+            passing: false,
+        };
+        let preparation = prepare(&task, &topology, &interrupted)?;
+        let finished = run_workers(&task, &topology, preparation, Work::Recording, &interrupted)?;
         if let Some(manifest) = &finished.manifest {
             self.report(&task, &finished, manifest, started.elapsed().as_secs_f64())?;
         }

@@ -13,16 +13,19 @@ use timely::dataflow::operators::{Exchange, Inspect, Probe};
 use timely::worker::Worker;
 
 use super::Failure;
-use super::preparation::{Owned, Preparation, Task};
+use super::durable::Continuation;
+use super::preparation::{Input as From, Owned, Preparation, Task};
+use super::tell;
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
 use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build, parser};
 use crate::devices::Collection;
+use crate::journal::JournalError;
 use crate::judge::Trial;
 use crate::observe::{Board, Stages, Usage, show_progress};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, Mark, UnknownDevices};
 use crate::source::{
-    Chunk, Cut, Feed, FeedHandle, Inputs, Live, LiveCut, ReadError, Reader, Subscription, Time, start,
+    Chunk, Cut, Feed, FeedHandle, Inputs, Live, LiveCut, Reader, SourceError, Subscription, Time, start,
 };
 
 /// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small.
@@ -56,6 +59,8 @@ pub(super) enum Work {
     Backtest(Inputs),
     /// A subscription until an interruption, and then all that has come; the board shows how it goes.
     Live(Subscription, Arc<Board>),
+    /// What a live run has received, as it was cut.
+    Recording,
 }
 
 /// Runs to the end of the input.
@@ -71,21 +76,31 @@ pub(super) fn run_workers(
         sealer,
         payloads,
         owned,
+        continuation,
     } = preparation;
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
     let found = owned.as_ref().map(|owned| &owned.found);
-    let fail = |error: ReadError| halt(error);
     let judged = matches!(work, Work::Backtest(_));
+    let fail = |error: SourceError| halt(error);
+    let all = (workers * topology.processes(), first..first + workers);
+    let (mut checkpoints, mut keeping) = (None, None);
     let (feeds, board, shown) = match work {
+        Work::Recording => {
+            let From::Recording(recording) = &task.input else {
+                return Err(Failure::new("a recording is replayed from a journal"));
+            };
+            checkpoints = recording.checkpoints(workers)?;
+            (start(recording.epochs(task, all)?, workers, fail), None, None)
+        }
         Work::Replay(inputs) | Work::Backtest(inputs) => {
             let cut = Cut {
                 epoch_records: settings.replay.epoch_records,
                 commit_records: settings.output.commit_rows,
                 commit_bytes: settings.output.commit_bytes,
                 max_record_bytes: settings.record.max_record_bytes,
-                workers: workers * topology.processes(),
-                mine: first..first + workers,
+                workers: all.0,
+                mine: all.1,
             };
             let reader = Reader::new(&inputs, cut, parser(&settings.record), task.speed);
             let shown = (topology.process() == 0).then(|| show_progress(reader.progress(), inputs.bytes()));
@@ -101,16 +116,30 @@ pub(super) fn run_workers(
                 max_record_bytes: settings.record.max_record_bytes,
                 workers,
                 first_commit: found.map_or(0, |found| found.commits),
-                first_position: found.map_or(0, |found| found.tally.records()),
+                first_position: found.map_or(0, Manifest::position),
             };
             let stop = interrupted.clone();
-            let live = Live::new(subscription, cut, move || stop.is_set());
+            let Continuation {
+                durable,
+                checkpoints: state,
+                keeping: kept,
+            } = continuation.ok_or_else(|| Failure::new("a live run has one process"))?;
+            (checkpoints, keeping) = (Some(state), Some(kept));
+            let failed = |error: JournalError| halt(error);
+            let live = Live::new(
+                subscription,
+                durable,
+                cut,
+                move || stop.is_set(),
+                failed,
+                |told| tell(format_args!("wardflow: {told}")),
+            );
             (start(live, workers, fail), Some(board), None)
         }
     };
     // Each worker takes its own out of here when it starts.
     let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
-    let owned = Mutex::new(owned);
+    let owned = Mutex::new(owned.map(|owned| (owned, keeping)));
     let shared = Shared {
         settings,
         sealer,
@@ -118,6 +147,7 @@ pub(super) fn run_workers(
         output: task.output.clone(),
         board: board.clone(),
         judged,
+        checkpoints: checkpoints.clone(),
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
     let when_interrupted = match task.passing {
@@ -138,17 +168,20 @@ pub(super) fn run_workers(
         let trial = Rc::new(RefCell::new(Trial::default()));
         let (kept, devices, committer) = match owned {
             None => (None, None, None),
-            Some(Owned {
-                folder,
-                found,
-                vault,
-                devices,
-            }) => {
-                let committer = match board {
-                    None => Committer::new(folder, found),
-                    Some(_) => Committer::continuing(folder, found),
+            Some((owned, keeping)) => {
+                let Owned {
+                    folder,
+                    found,
+                    vault,
+                    devices,
+                } = owned;
+                let committer = match (keeping, &checkpoints) {
+                    (Some(keeping), Some(state)) => {
+                        Committer::continuing(folder, found, keeping, Arc::clone(&state.collected))
+                    }
+                    _ => Committer::replaying(folder, found),
                 };
-                let committer = Rc::new(RefCell::new(committer));
+                let committer = Rc::new(RefCell::new(Some(committer)));
                 let unknown_devices = UnknownDevices::new(state.join(UNKNOWN_DEVICES));
                 (
                     Some(KeptByOne {
@@ -165,8 +198,10 @@ pub(super) fn run_workers(
         let watched = Stages::watch(worker);
         let equipment = Equipment::new(shared.clone(), kept);
         let show = || {
-            if let (Some(board), Some(committer)) = (&board, &committer) {
-                let manifest = &committer.borrow().manifest;
+            if let (Some(board), Some(committer)) = (&board, &committer)
+                && let Some(committer) = committer.borrow().as_ref()
+            {
+                let manifest = committer.manifest();
                 board.progress(feed.records(), manifest.commits, &manifest.tally);
             }
         };
@@ -174,14 +209,9 @@ pub(super) fn run_workers(
         let halts = board.is_none().then_some((&interrupted, when_interrupted));
         run_worker(worker, &feed, equipment, devices, halts, show);
         let (usage, stages) = gather(worker, worker.index() == first, &watched);
-        let manifest = committer.map(|committer| {
-            let mut committer = committer.borrow_mut();
-            let ended = match board {
-                None => committer.complete(),
-                Some(_) => committer.pause(),
-            };
-            ended.unwrap_or_else(|e| halt(e));
-            committer.manifest.clone()
+        let manifest = committer.and_then(|committer| {
+            let committer = committer.borrow_mut().take()?;
+            Some(committer.finish(board.is_none()).unwrap_or_else(|e| halt(e)))
         });
         (feed.records(), manifest, usage, stages, trial.take())
     })?;

@@ -3,18 +3,22 @@
 //! One small JSON file in the state folder, replaced atomically. A commit is made by the rename that puts its manifest
 //! in place; until then nothing of it is visible.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
-use crate::sink::{SinkError, StagedFile, sync_folder};
+use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::sink::{SinkError, StagedFile};
+use crate::snapshot::Run;
 
 const NAME: &str = "manifest.json";
 /// Of the manifest's form; another one is refused, never guessed at.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The first had no state of the dataflow.
+const OLDEST: u32 = 1;
 
 /// Where a state folder keeps it.
 pub fn path_of(state: &Path) -> PathBuf {
@@ -35,6 +39,16 @@ pub struct Belongings {
     pub devices: Option<String>,
 }
 
+/// The dataflow's state behind a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Commits made by then.
+    pub commits: u32,
+    /// The position behind the last record in them.
+    pub position: u64,
+    pub runs: Vec<Run>,
+}
+
 /// The state of an output after a commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -46,6 +60,12 @@ pub struct Manifest {
     pub last: Vec<StagedFile>,
     /// Over all commits.
     pub tally: Tally,
+    /// The dataflow's state behind the last commit, from the oldest run to the newest; of a live run only.
+    #[serde(default)]
+    pub runs: Vec<Run>,
+    /// Earlier states that are kept, the oldest first: a replay of the journal may start from them.
+    #[serde(default)]
+    pub anchors: Vec<Anchor>,
     /// Whether the input has been taken to its end.
     pub complete: bool,
 }
@@ -58,8 +78,27 @@ impl Manifest {
             commits: 0,
             last: Vec::new(),
             tally: Tally::default(),
+            runs: Vec::new(),
+            anchors: Vec::new(),
             complete: false,
         }
+    }
+
+    /// The position behind the last record that is committed.
+    pub fn position(&self) -> u64 {
+        self.tally.records()
+    }
+
+    /// Every run that it refers to, each once.
+    pub fn kept_runs(&self) -> Vec<Run> {
+        let mut names = BTreeSet::new();
+        let anchored = self.anchors.iter().flat_map(|anchor| &anchor.runs);
+        self.runs
+            .iter()
+            .chain(anchored)
+            .filter(|run| names.insert(run.name.clone()))
+            .cloned()
+            .collect()
     }
 
     /// The manifest of a state folder, `None` where there is none yet.
@@ -67,14 +106,22 @@ impl Manifest {
     /// # Errors
     /// One that cannot be read, or of another form.
     pub fn read(state: &Path) -> io::Result<Option<Manifest>> {
-        let bytes = match fs::read(path_of(state)) {
+        Manifest::read_from(&LocalDisk, state)
+    }
+
+    /// The same, of any disk.
+    pub(super) fn read_from(disk: &impl Disk, state: &Path) -> io::Result<Option<Manifest>> {
+        let bytes = match disk.read(&path_of(state)) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-        if manifest.version != VERSION {
-            let what = format!("it has form {}, this program reads {VERSION}", manifest.version);
+        if !(OLDEST..=VERSION).contains(&manifest.version) {
+            let what = format!(
+                "it has form {}, this program reads {OLDEST} to {VERSION}",
+                manifest.version
+            );
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         Ok(Some(manifest))
@@ -84,20 +131,19 @@ impl Manifest {
     ///
     /// # Errors
     /// A state folder that cannot be written.
-    pub fn write(&self, state: &Path) -> Result<(), SinkError> {
-        let (path, fresh) = (path_of(state), state.join("manifest.new"));
+    pub(super) fn write_to(&self, disk: &impl Disk, state: &Path) -> Result<(), SinkError> {
+        let path = path_of(state);
         let json = serde_json::to_vec_pretty(self).expect("a manifest has only text keys and numbers");
-        let mut file = File::create(&fresh).map_err(SinkError::io(&fresh))?;
-        file.write_all(&json)
-            .and_then(|()| file.sync_all())
-            .map_err(SinkError::io(&fresh))?;
-        fs::rename(&fresh, &path).map_err(SinkError::io(&path))?;
-        sync_folder(state)
+        disk.replace(&path, &json).map_err(SinkError::io(&path))?;
+        crash_point("commit.manifest");
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::record::Reason;
 
@@ -125,9 +171,9 @@ mod tests {
         let state = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(Manifest::read(state.path()).expect("nothing is no error"), None);
         let mut manifest = manifest();
-        manifest.write(state.path()).expect("written");
+        manifest.write_to(&LocalDisk, state.path()).expect("written");
         manifest.complete = true;
-        manifest.write(state.path()).expect("written over");
+        manifest.write_to(&LocalDisk, state.path()).expect("written over");
         assert_eq!(Manifest::read(state.path()).expect("readable"), Some(manifest));
         let files = fs::read_dir(state.path()).expect("a folder").count();
         assert_eq!(files, 1, "nothing temporary is left");
@@ -140,9 +186,9 @@ mod tests {
             version: VERSION + 1,
             ..manifest()
         };
-        newer.write(state.path()).expect("written");
+        newer.write_to(&LocalDisk, state.path()).expect("written");
         let error = Manifest::read(state.path()).expect_err("a newer form");
-        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
         fs::write(state.path().join(NAME), "{\"version\":1,").expect("written");
         assert!(Manifest::read(state.path()).is_err(), "cut off");
     }

@@ -4,11 +4,13 @@
 //! far the output has come and what it belongs to.
 
 mod lock;
+mod maker;
 mod manifest;
 mod output;
 mod tally;
 
 pub use lock::is_in_use;
-pub use manifest::{Belongings, Manifest, path_of as manifest_path};
+pub use maker::{CommitError, Commits, Job, JournalLink, Keeping, Maker};
+pub use manifest::{Anchor, Belongings, Manifest, path_of as manifest_path};
 pub use output::{OutputError, OutputFolder, TABLES, staging, staging_root};
 pub use tally::{Staged, Tally};

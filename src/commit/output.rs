@@ -8,25 +8,22 @@ use std::{error, fmt};
 
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
+use crate::disk::{Disk, LocalDisk, crash_point};
 use crate::settings::first_difference;
-use crate::sink::{
-    Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows, sync_file_system, sync_folder,
-};
+use crate::sink::{Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows};
 
 /// Holds what is not yet committed; below the output, so that publishing is a rename. No glob of a table finds it.
 const STAGING: &str = ".staging";
 /// The folders of the tables.
 pub const TABLES: [&str; 4] = [Readings::NAME, Anomalies::NAME, Windows::NAME, Quarantine::NAME];
-/// With more folders than this, one call that flushes the file system is cheaper than a call for each.
-const SINGLE_SYNCS: usize = 16;
 
 /// An output folder with its state folder, owned by one run at a time.
-#[derive(Debug)]
-pub struct OutputFolder {
+pub struct OutputFolder<D: Disk = LocalDisk> {
+    disk: D,
     output: PathBuf,
     state: PathBuf,
     /// Keeps the lock while the run lasts.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What happens to a file that is already where a staged one is to go.
@@ -121,13 +118,29 @@ impl OutputFolder {
             .map_err(unreadable(&path))?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(OutputFolder {
+                disk: LocalDisk,
                 output: output.to_owned(),
                 state: state.to_owned(),
-                _lock: lock,
+                _lock: Some(lock),
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(OutputError::InUse(state.to_owned())),
             Err(e) => Err(unreadable(&path)(e.into())),
         }
+    }
+}
+
+impl<D: Disk> OutputFolder<D> {
+    /// On a disk that nobody else has.
+    #[cfg(test)]
+    pub fn alone(disk: D, output: &Path, state: &Path) -> io::Result<OutputFolder<D>> {
+        disk.create_shared_folder(output)?;
+        disk.create_folder(state)?;
+        Ok(OutputFolder {
+            disk,
+            output: output.to_owned(),
+            state: state.to_owned(),
+            _lock: None,
+        })
     }
 
     pub fn output(&self) -> &Path {
@@ -139,7 +152,7 @@ impl OutputFolder {
     /// # Errors
     /// An output that belongs to anything else, or that holds tables of unknown origin.
     pub fn take_up(&self, belongs_to: Belongings) -> Result<Manifest, OutputError> {
-        let found = Manifest::read(&self.state).map_err(unreadable(&self.state))?;
+        let found = Manifest::read_from(&self.disk, &self.state).map_err(unreadable(&self.state))?;
         let manifest = match found {
             Some(manifest) => {
                 if let Some(why) = difference(&manifest.belongs_to, &belongs_to) {
@@ -157,7 +170,7 @@ impl OutputFolder {
                     )));
                 }
                 let manifest = Manifest::new(belongs_to);
-                manifest.write(&self.state)?;
+                manifest.write_to(&self.disk, &self.state)?;
                 manifest
             }
         };
@@ -173,7 +186,7 @@ impl OutputFolder {
     }
 
     fn table_present(&self) -> Result<Option<&'static str>, OutputError> {
-        Ok(TABLES.into_iter().find(|table| self.output.join(table).exists()))
+        Ok(TABLES.into_iter().find(|table| self.disk.has(&self.output.join(table))))
     }
 
     /// Makes a commit: its manifest first, then its files visible.
@@ -181,7 +194,7 @@ impl OutputFolder {
     /// # Errors
     /// A folder that cannot be written; then a later start finishes the commit.
     pub fn commit(&self, manifest: &Manifest) -> Result<(), SinkError> {
-        manifest.write(&self.state)?;
+        manifest.write_to(&self.disk, &self.state)?;
         self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::IsReplaced)
     }
 
@@ -202,28 +215,28 @@ impl OutputFolder {
             let to = self.output.join(&file.path);
             let folder = to.parent().unwrap_or(&self.output).to_owned();
             if folders.insert(folder.clone()) {
-                fs::create_dir_all(&folder).map_err(SinkError::io(&folder))?;
+                self.disk
+                    .create_shared_folder(&folder)
+                    .map_err(SinkError::io(&folder))?;
             }
-            if visible == Visible::Stays && to.exists() {
+            if visible == Visible::Stays && self.disk.has(&to) {
                 continue;
             }
-            match fs::rename(&from, &to) {
+            match self.disk.rename(&from, &to) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound && to.exists() => {} // published before the crash
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.disk.has(&to) => {} // published before the crash
                 Err(e) => return Err(SinkError::io(&to)(e)),
             }
+            crash_point("commit.published_one");
         }
-        if folders.len() > SINGLE_SYNCS {
-            sync_file_system(&self.output)
-        } else {
-            // New folders above the files' own must last too.
-            let above: BTreeSet<&Path> = folders
-                .iter()
-                .flat_map(|f| f.ancestors().take(3))
-                .filter(|f| f.starts_with(&self.output))
-                .collect();
-            above.into_iter().try_for_each(sync_folder)
-        }
+        // New folders above the files' own must last too.
+        let above: BTreeSet<&Path> = folders
+            .iter()
+            .flat_map(|f| f.ancestors().take(3))
+            .filter(|f| f.starts_with(&self.output))
+            .collect();
+        let above: Vec<&Path> = above.into_iter().collect();
+        self.disk.sync_folders(&above).map_err(SinkError::io(&self.output))
     }
 
     /// Ends a run: nothing of it is left to be committed.
@@ -231,17 +244,14 @@ impl OutputFolder {
     /// # Errors
     /// A folder that cannot be written.
     pub fn complete(&self, manifest: &Manifest) -> Result<(), SinkError> {
-        manifest.write(&self.state)?;
+        manifest.write_to(&self.disk, &self.state)?;
         self.clear_staging()
     }
 
     /// Removes what was never committed.
     fn clear_staging(&self) -> Result<(), SinkError> {
         let folder = staging_root(&self.output);
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SinkError::io(&folder)(e)),
-            _ => Ok(()),
-        }
+        self.disk.remove_folder(&folder).map_err(SinkError::io(&folder))
     }
 }
 
@@ -322,7 +332,9 @@ mod tests {
         let folder = open();
         let mut manifest = folder.take_up(belongings("a")).expect("fresh");
         (manifest.commits, manifest.last) = (1, vec![stage(&folder, 0, "one"), stage(&folder, 0, "two")]);
-        manifest.write(&folder.state).expect("the manifest, and then the crash");
+        manifest
+            .write_to(&LocalDisk, &folder.state)
+            .expect("the manifest, and then the crash");
         let uncommitted = stage(&folder, 1, "three");
         drop(folder);
 

@@ -66,12 +66,32 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
+impl Rule {
+    /// What applies as long as nothing has been learned.
+    fn begins_with(self) -> f64 {
+        let (Rule::Fixed(value) | Rule::Rate { until: value, .. } | Rule::Grade { until: value, .. }) = self;
+        value
+    }
+
+    /// What tells it from any other: its kind and its figures.
+    fn to_bytes(self) -> [u8; 17] {
+        let (kind, figure) = match self {
+            Rule::Fixed(_) => (0, 0.0),
+            Rule::Rate { share, .. } => (1, share),
+            Rule::Grade { least, .. } => (2, least),
+        };
+        let mut bytes = [kind; 17];
+        bytes[1..9].copy_from_slice(&f64::to_le_bytes(figure));
+        bytes[9..].copy_from_slice(&self.begins_with().to_le_bytes());
+        bytes
+    }
+}
+
 impl Threshold {
     pub fn new(rule: Rule) -> Threshold {
-        let (Rule::Fixed(value) | Rule::Rate { until: value, .. } | Rule::Grade { until: value, .. }) = rule;
         Threshold {
             rule,
-            value,
+            value: rule.begins_with(),
             seen: 0,
             history: History::default(),
         }
@@ -80,6 +100,11 @@ impl Threshold {
     /// What applies to the next score.
     pub fn value(&self) -> f64 {
         self.value
+    }
+
+    /// Whether it depends on scores.
+    pub fn is_learned(&self) -> bool {
+        !matches!(self.rule, Rule::Fixed(_))
     }
 
     /// For how many scores it applies before it may change.
@@ -122,9 +147,10 @@ impl Threshold {
         }
     }
 
-    /// Appends all that later thresholds depend on, some hundred bytes: version, value, scores seen, and the bins with their counts.
+    /// Appends all that later thresholds depend on, some hundred bytes: version, rule, value, scores seen, and the bins with their counts.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
+        out.extend_from_slice(&self.rule.to_bytes());
         out.extend_from_slice(&self.value.to_le_bytes());
         out.extend_from_slice(&self.seen.to_le_bytes());
         for (bin, count) in &self.history.bins {
@@ -133,7 +159,8 @@ impl Threshold {
         }
     }
 
-    /// A threshold as [`write_state`](Threshold::write_state) left it; `state` is all that was written, `rule` what it was made with.
+    /// A threshold as [`write_state`](Threshold::write_state) left it; `state` is all that was written. Under another `rule` than
+    /// it was made with it keeps its history, and what applies is what the new rule learns from that.
     ///
     /// # Errors
     /// Bytes that no threshold was written as, or another version's.
@@ -142,6 +169,7 @@ impl Threshold {
         if *version != VERSION {
             return Err(StateError::Version(*version));
         }
+        let (made_with, rest) = rest.split_first_chunk::<17>().ok_or(StateError::Damaged)?;
         let (value, rest) = rest.split_first_chunk().ok_or(StateError::Damaged)?;
         let (seen, rest) = rest.split_first_chunk().ok_or(StateError::Damaged)?;
         let (value, seen) = (f64::from_le_bytes(*value), u64::from_le_bytes(*seen));
@@ -154,12 +182,16 @@ impl Threshold {
         let sound = seen <= i64::MAX as u64 && value.is_finite();
         let whole = sound && left.is_empty() && bins.len() == entries.len();
         let history = History::from_bins(bins).filter(|history| whole && history.total() <= seen.min(1 << 31));
-        Ok(Threshold {
+        let mut threshold = Threshold {
             rule,
             value,
             seen,
             history: history.ok_or(StateError::Damaged)?,
-        })
+        };
+        if *made_with != rule.to_bytes() {
+            threshold.value = threshold.learned().unwrap_or(rule.begins_with());
+        }
+        Ok(threshold)
     }
 }
 
@@ -267,6 +299,21 @@ mod tests {
         let mut short = Threshold::new(Rule::Grade { least: 0.8, until: 2.0 });
         (0..255).for_each(|_| short.learn(0.5));
         assert_eq!(short.value(), 2.0, "too little is known");
+    }
+
+    #[test]
+    fn another_rule_goes_on_with_the_history_and_not_with_the_value() {
+        let mut state = Vec::new();
+        let mut threshold = Threshold::new(Rule::Grade { least: 0.5, until: 2.0 });
+        scores(512).for_each(|score| threshold.learn(score));
+        threshold.write_state(&mut state);
+        let read = |rule| Threshold::read_state(rule, &state).expect("just written").value();
+        assert_eq!(read(Rule::Fixed(3.0)), 3.0);
+        let strict = Rule::Grade { least: 0.8, until: 2.0 };
+        let mut from_the_start = Threshold::new(strict);
+        scores(512).for_each(|score| from_the_start.learn(score));
+        assert_eq!(read(strict), from_the_start.value());
+        assert!(read(strict) > threshold.value());
     }
 
     #[test]

@@ -11,19 +11,25 @@ use timely::dataflow::operators::Operator;
 use super::Rows;
 use crate::cluster::halt;
 use crate::commit::Staged;
+use crate::snapshot::Checkpoints;
 use crate::source::{commit_of, end_of_commit};
 use crate::vault::{IdentityTag, SightedIdentity, Sighting, Vault, VaultError};
 
-/// How often the vault is told when known identities were last seen. Nothing in the tables depends on it.
+/// How often the vault is told when known identities were last seen, in a run that begins again after a crash. One that goes on
+/// from a commit tells it with each: what it has been told by then it is not told again. Nothing in the tables depends on it.
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// Writes a commit's new identities in one transaction, durable before the commit is. `vault` is there on worker 0 only.
 ///
 /// Nothing comes out but progress: the stream's frontier tells the commit that the vault has all it needs.
-pub fn collect_identities<'scope>(sightings: Rows<'scope, Sighting>, vault: Option<Vault>) -> Rows<'scope, Staged> {
+pub fn collect_identities<'scope>(
+    sightings: Rows<'scope, Sighting>,
+    vault: Option<Vault>,
+    checkpoints: Option<&Checkpoints>,
+) -> Rows<'scope, Staged> {
     let to_owner = Exchange::new(|_: &Sighting| 0);
     let mut held = BTreeMap::new();
-    let mut registrar = vault.map(Registrar::new);
+    let mut registrar = vault.map(|vault| Registrar::new(vault, checkpoints.is_none().then_some(REFRESH)));
     sightings.unary_frontier::<CapacityContainerBuilder<Vec<Staged>>, _, _, _>(to_owner, "Vault", |_, _| {
         move |(input, frontier), _output| {
             input.for_each_stamp(|stamp, batches| {
@@ -57,12 +63,15 @@ struct Registrar {
     /// First and last time seen, by patient and identity.
     known: HashMap<(CompactString, Option<IdentityTag>), (i64, i64)>,
     refreshed: Instant,
+    /// `None`: with each commit.
+    every: Option<Duration>,
 }
 
 impl Registrar {
-    fn new(vault: Vault) -> Registrar {
+    fn new(vault: Vault, every: Option<Duration>) -> Registrar {
         Registrar {
             vault,
+            every,
             known: HashMap::new(),
             refreshed: Instant::now(),
         }
@@ -88,7 +97,7 @@ impl Registrar {
             let seen = self.known.entry((patient, tag)).or_insert((first_seen, last_seen));
             *seen = (seen.0.min(first_seen), seen.1.max(last_seen));
         }
-        if self.refreshed.elapsed() < REFRESH {
+        if self.every.is_some_and(|every| self.refreshed.elapsed() < every) {
             self.vault.apply(&new)
         } else {
             self.refresh(new)

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
@@ -13,72 +14,61 @@ use timely::dataflow::operators::Operator;
 
 use super::Rows;
 use crate::cluster::halt;
-use crate::commit::{Manifest, OutputFolder, Staged};
+use crate::commit::{Keeping, Maker, Manifest, OutputFolder, Staged};
 use crate::sink::SinkError;
+use crate::snapshot::Collected;
 use crate::source::{commit_of, end_of_commit};
 
 /// Worker 0's part of committing.
 pub struct Committer {
-    folder: OutputFolder,
-    /// How far the output has come.
-    pub manifest: Manifest,
-    /// Commits that an earlier run of the same replay has made: they are made again without being taken back first.
-    made_before: u32,
+    maker: Maker,
+    /// Where the operators leave what has changed in their state; of a live run.
+    collected: Option<Arc<Collected>>,
 }
 
 impl Committer {
-    /// For a run over an output as it was taken up.
-    pub fn new(folder: OutputFolder, found: Manifest) -> Committer {
+    /// For a replay over an output as it was taken up.
+    pub fn replaying(folder: OutputFolder, found: Manifest) -> Committer {
         let made_before = found.commits;
+        let manifest = Manifest::new(found.belongs_to);
         Committer {
-            folder,
-            manifest: Manifest::new(found.belongs_to),
-            made_before,
+            maker: Maker::start(folder, manifest, made_before, None, |error| halt(error)),
+            collected: None,
         }
     }
 
-    /// For a run that goes on where the run before it stopped.
-    pub fn continuing(folder: OutputFolder, found: Manifest) -> Committer {
+    /// For a live run, which goes on where the run before it stopped.
+    pub fn continuing(folder: OutputFolder, found: Manifest, keeping: Keeping, collected: Arc<Collected>) -> Committer {
         Committer {
-            folder,
-            manifest: found,
-            made_before: 0,
+            maker: Maker::start(folder, found, 0, Some(keeping), |error| halt(error)),
+            collected: Some(collected),
         }
     }
 
-    /// Ends a run that another one will continue.
+    /// How far the output has come.
+    pub fn manifest(&self) -> Manifest {
+        self.maker.manifest()
+    }
+
+    /// Waits for all commits; the input is `complete` unless another run will go on.
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn pause(&self) -> Result<(), SinkError> {
-        self.folder.complete(&self.manifest)
+    pub fn finish(self, complete: bool) -> Result<Manifest, SinkError> {
+        self.maker.finish(complete)
     }
 
-    /// Marks the input as taken to its end, behind the last commit.
-    ///
-    /// # Errors
-    /// A folder that cannot be written.
-    pub fn complete(&mut self) -> Result<(), SinkError> {
-        self.manifest.complete = true;
-        self.folder.complete(&self.manifest)
-    }
-
-    fn commit(&mut self, number: u32, staged: Staged) {
-        let mut files = staged.files;
-        files.sort();
-        self.manifest.commits = number + 1;
-        self.manifest.last = files;
-        self.manifest.tally.add(&staged.tally);
-        let made = match number < self.made_before {
-            true => self.folder.republish(&self.manifest),
-            false => self.folder.commit(&self.manifest),
-        };
-        made.unwrap_or_else(|e| halt(e));
+    fn commit(&self, number: u32, staged: Staged) {
+        let changes = self
+            .collected
+            .as_ref()
+            .map_or_else(Vec::new, |collected| collected.take_through(number));
+        self.maker.make(number, staged, changes);
     }
 }
 
-/// Commits what is staged. `committer` is there on worker 0 only.
-pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>>) {
+/// Commits what is staged. `committer` is there on worker 0 only, until the run is over.
+pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Option<Committer>>>>) {
     let to_committer = Exchange::new(|_: &Staged| 0);
     let mut reports: BTreeMap<u32, Staged> = BTreeMap::new();
     staged.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_committer, "Commit", |_, _| {
@@ -96,8 +86,10 @@ pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Committer>>
                     break;
                 }
                 let (number, staged) = first.remove_entry();
-                if let Some(committer) = &committer {
-                    committer.borrow_mut().commit(number, staged);
+                if let Some(shared) = &committer
+                    && let Some(committer) = shared.borrow().as_ref()
+                {
+                    committer.commit(number, staged);
                 }
             }
         }

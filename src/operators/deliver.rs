@@ -208,7 +208,7 @@ mod tests {
                     devices: None,
                 };
                 let manifest = folder.take_up(belongs_to).expect("a fresh folder");
-                Rc::new(RefCell::new(Committer::new(folder, manifest)))
+                Rc::new(RefCell::new(Some(Committer::replaying(folder, manifest))))
             });
             let columns = TableColumns {
                 measures: vec!["pulse".into()],

@@ -6,17 +6,21 @@ use timely::dataflow::operators::Operator;
 
 use super::Rows;
 use super::stash::Stash;
+use super::watermark::state::everybodys;
 use super::watermark::{Step, WatermarkRules};
 use crate::record::Reading;
+use crate::snapshot::Checkpoints;
 
 /// The readings with `late` set by everybody's watermark at their position.
 pub fn mark_late<'scope>(
     readings: Rows<'scope, Reading>,
     steps: Rows<'scope, Step>,
     rules: WatermarkRules,
+    checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Reading> {
     let (mut waiting, mut ahead) = (Stash::<Reading>::default(), Stash::<Step>::default());
-    let mut out_of_reach = i64::MIN;
+    // What the last step said is in the watermark's own state: there is nothing to hand over here.
+    let mut out_of_reach = everybodys(checkpoints).map_or(i64::MIN, |found| found.reached.1);
     readings.binary_frontier::<_, CapacityContainerBuilder<Vec<Reading>>, _, _, _, _>(
         steps,
         Pipeline,

@@ -5,6 +5,7 @@
 //! arrival nor the number of workers shows in any result.
 
 mod anomalies;
+mod barrier;
 mod collect_identities;
 mod commit;
 mod deduplicate;
@@ -15,6 +16,8 @@ mod fork;
 mod grouping;
 mod lateness;
 mod list_unknown;
+#[cfg(test)]
+mod lives;
 mod lookup;
 mod mark_late;
 mod parse;

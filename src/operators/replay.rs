@@ -10,6 +10,8 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
 use super::{Mark, Rows};
+use crate::disk::memory::MemoryDisk;
+use crate::snapshot::{Checkpoints, Run, Snapshots};
 use crate::source::{Time, commit_of, time_of};
 
 /// How rows, which are in the order of the source, come to the workers.
@@ -75,6 +77,15 @@ impl Plan {
         (dealt, self.time(epoch))
     }
 
+    /// How many rows there are up to the end of each commit that has any.
+    pub(super) fn ends_of_commits(&self, rows: usize) -> BTreeMap<u32, usize> {
+        let (dealt, _) = self.deal(rows);
+        (1..)
+            .zip(dealt)
+            .map(|(rows, (time, _))| (commit_of(time), rows))
+            .collect()
+    }
+
     fn time(&self, epoch: u32) -> Time {
         time_of(epoch / self.commit, epoch % self.commit)
     }
@@ -93,10 +104,22 @@ where
     B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, Mark>, Seen<R>) + Send + Sync + 'static,
 {
     let (dealt, last) = plan.deal(rows.len());
-    let mut epochs: BTreeMap<Time, Vec<(usize, D)>> = BTreeMap::new();
+    let mut epochs: Epochs<D> = BTreeMap::new();
     for ((time, owner), row) in dealt.into_iter().zip(rows) {
         epochs.entry(time).or_default().push((owner, row));
     }
+    feed(plan, epochs, Some(last), build)
+}
+
+type Epochs<D> = BTreeMap<Time, Vec<(usize, D)>>;
+
+/// Feeds epochs; the input ends with the one at `end`, if it does.
+fn feed<D, R, B>(plan: Plan, epochs: Epochs<D>, end: Option<Time>, build: B) -> Vec<R>
+where
+    D: Clone + Send + Sync + 'static,
+    R: Send + 'static,
+    B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, Mark>, Seen<R>) + Send + Sync + 'static,
+{
     let epochs = Arc::new(epochs);
     let guards = timely::execute(timely::Config::process(plan.workers), move |worker| {
         let seen = Seen::<R>::default();
@@ -114,7 +137,7 @@ where
                     rows.flush();
                 }
             }
-            if *time == last && worker.index() == plan.workers - 1 {
+            if Some(*time) == end && worker.index() == plan.workers - 1 {
                 ends.send(Mark::End);
             }
             rows.flush();
@@ -133,6 +156,99 @@ where
         .into_iter()
         .flat_map(|seen| seen.expect("a worker"))
         .collect()
+}
+
+/// A run of the program, from where the one before it has come to.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    plan: Plan,
+    /// Its part of all rows.
+    share: usize,
+    /// Rows that it takes behind its last commit, before it dies: what comes of them is lost.
+    lost: usize,
+}
+
+impl Life {
+    /// One to four runs.
+    pub(super) fn any() -> impl Strategy<Value = Vec<Life>> {
+        let life = (Plan::any(), 0usize..10, 0usize..30).prop_map(|(plan, share, lost)| Life { plan, share, lost });
+        proptest::collection::vec(life, 1..5)
+    }
+
+    /// As [`any`](Life::any), where each worker is given its rows of an epoch at once.
+    pub(super) fn any_in_order() -> impl Strategy<Value = Vec<Life>> {
+        Life::any().prop_map(|mut lives| {
+            lives.iter_mut().for_each(|life| life.plan.batch = usize::MAX);
+            lives
+        })
+    }
+}
+
+/// As [`replay`], by several runs, each on its own number of workers, which hand the state on through files: what has been
+/// committed of all of them. `is_committed` says whether something seen comes of the first so many rows alone.
+pub(super) fn replay_lives<D, R, B>(
+    lives: Vec<Life>,
+    rows: Vec<D>,
+    is_committed: impl Fn(&R, usize) -> bool,
+    build: B,
+) -> Vec<R>
+where
+    D: Clone + Send + Sync + 'static,
+    R: Send + 'static,
+    B: for<'scope> Fn(Rows<'scope, D>, Rows<'scope, Mark>, &Checkpoints, Seen<R>) + Send + Sync + 'static,
+{
+    let build = Arc::new(build);
+    let snapshots = Snapshots::new(MemoryDisk::default(), "/state/snapshots".into());
+    let (mut runs, mut first_commit, mut from, mut committed): (Vec<Run>, _, _, _) = (Vec::new(), 0, 0, Vec::new());
+    let (all, count): (usize, _) = (lives.iter().map(|life| life.share).sum(), lives.len());
+    for (number, Life { plan, share, lost }) in lives.into_iter().enumerate() {
+        let is_last = number + 1 == count;
+        let to = match is_last {
+            true => rows.len(),
+            false => from + (rows.len() * share).checked_div(all).unwrap_or(0),
+        };
+        let (dealt, last) = plan.deal(to - from);
+        let shifted = |time: Time, by: u32| time_of(commit_of(time) + by, time as u32);
+        let last = shifted(last, first_commit);
+        let mut epochs: Epochs<D> = BTreeMap::new();
+        for ((time, owner), row) in dealt.into_iter().zip(&rows[from..to]) {
+            epochs
+                .entry(shifted(time, first_commit))
+                .or_default()
+                .push((owner, row.clone()));
+        }
+        if is_last {
+            epochs.entry(last).or_default(); // where the input ends
+        }
+        let behind = &rows[to..rows.len().min(to + lost)];
+        for ((time, owner), row) in plan.deal(behind.len()).0.into_iter().zip(behind) {
+            let time = shifted(time, commit_of(last) + 1);
+            epochs.entry(time).or_default().push((owner, row.clone()));
+        }
+        let checkpoints = Checkpoints {
+            first_commit,
+            collected: Arc::default(),
+            restored: Arc::new(snapshots.load(&runs, plan.workers).expect("whole")),
+        };
+        let (collected, build) = (Arc::clone(&checkpoints.collected), Arc::clone(&build));
+        let seen = feed(plan, epochs, is_last.then_some(last), move |rows, ends, seen| {
+            build(rows, ends, &checkpoints, seen);
+        });
+        committed.extend(seen.into_iter().filter(|seen| is_last || is_committed(seen, to)));
+        for commit in first_commit..=commit_of(last) {
+            let run = snapshots
+                .write(commit, collected.take_through(commit))
+                .expect("written");
+            runs.extend(run);
+            if let Some(due) = Snapshots::<MemoryDisk>::due(&runs) {
+                let merged = snapshots.merge(&runs[due.clone()], due.start == 0).expect("merged");
+                runs.splice(due, merged);
+            }
+        }
+        snapshots.remove_all_but(&runs).expect("removed");
+        (first_commit, from) = (commit_of(last) + 1, to);
+    }
+    committed
 }
 
 #[test]

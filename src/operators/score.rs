@@ -10,20 +10,33 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
 
+use super::barrier::{Barrier, Share, earliest};
 use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
 use super::{Rows, route_key};
-use crate::detection::{Detection, Threshold};
+use crate::detection::{Detection, Rule, Threshold};
 use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key, Reading, Scored};
+use crate::snapshot::Checkpoints;
+
+mod state;
 
 /// A forest, all that goes into its points, and the threshold of its scores.
 struct OfKey {
     forest: Forest,
     memory: KeyMemory,
-    devices: HashMap<DeviceId, DeviceMemory>,
+    devices: HashMap<DeviceId, OfDevice>,
+    /// Who has changed since the last commit, where account is kept of it; the forest and the threshold have if one of them has.
+    changed: Option<Vec<DeviceId>>,
     threshold: Threshold,
 }
+
+struct OfDevice {
+    memory: DeviceMemory,
+    changed: bool,
+}
+
+type Forests = HashMap<Key, OfKey>;
 
 /// What is found of a reading.
 #[derive(Clone, Default)]
@@ -49,27 +62,28 @@ pub fn score<'scope>(
     key: Grouping,
     parameters: Parameters,
     detection: Detection,
+    checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Scored> {
     let of_key = key.clone();
     let by_key = Exchange::new(move |reading: &Reading| route_key(&of_key.key(reading)));
-    let mut forests: HashMap<Key, OfKey> = HashMap::new();
+    let mut forests = state::restored(checkpoints, &parameters, detection.rule, Share::of(&readings.scope()));
+    let account = checkpoints.is_some();
     let mut stash = Stash::<Reading>::default();
-    readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |_, _| {
+    readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |capability, _| {
+        let mut barrier = Barrier::new(checkpoints, capability);
         move |(input, frontier), output| {
             stash.fill(input);
             while let Some(([capability], mut readings)) = stash.complete(frontier) {
+                barrier.before(*capability.time(), || state::changes(&mut forests));
                 readings.sort_by_key(|reading| reading.position);
                 let keys: Vec<Key> = readings.iter().map(|reading| key.key(reading)).collect();
                 let mut order: Vec<usize> = (0..readings.len()).collect();
                 order.sort_by(|a, b| keys[*a].cmp(&keys[*b])); // stable: source order within a key
                 let mut findings: Vec<Finding> = vec![Finding::default(); readings.len()];
                 for same in order.chunk_by(|a, b| keys[*a] == keys[*b]) {
-                    let of_key = forests.entry(keys[same[0]].clone()).or_insert_with_key(|key| OfKey {
-                        forest: Forest::new(&parameters, &key_bytes(key)),
-                        memory: KeyMemory::new(parameters.measures),
-                        devices: HashMap::new(),
-                        threshold: Threshold::new(detection.rule),
-                    });
+                    let of_key = forests
+                        .entry(keys[same[0]].clone())
+                        .or_insert_with_key(|key| OfKey::new(key, &parameters, detection.rule, account));
                     of_key.score(&readings, same, &parameters, &detection, &mut findings);
                 }
                 let mut scored = readings
@@ -79,6 +93,7 @@ pub fn score<'scope>(
                     .collect();
                 output.session(&capability).give_container(&mut scored);
             }
+            barrier.passed(earliest([frontier]), || state::changes(&mut forests));
         }
     })
 }
@@ -101,6 +116,16 @@ pub fn unscored<'scope>(readings: Rows<'scope, Reading>) -> Rows<'scope, Scored>
 }
 
 impl OfKey {
+    fn new(key: &Key, parameters: &Parameters, rule: Rule, account: bool) -> OfKey {
+        OfKey {
+            forest: Forest::new(parameters, &key_bytes(key)),
+            memory: KeyMemory::new(parameters.measures),
+            devices: HashMap::new(),
+            changed: account.then(Vec::new),
+            threshold: Threshold::new(rule),
+        }
+    }
+
     /// Scores the readings at `places`, all of this key and in source order.
     fn score(
         &mut self,
@@ -118,13 +143,17 @@ impl OfKey {
                 continue;
             }
             if !self.devices.contains_key(device) {
-                self.devices.insert(
-                    device.clone(),
-                    DeviceMemory::new(parameters.measures, parameters.shingle),
-                );
+                let memory = DeviceMemory::new(parameters.measures, parameters.shingle);
+                self.devices.insert(device.clone(), OfDevice { memory, changed: false });
             }
-            let memory = self.devices.get_mut(device).expect("just inserted");
-            let point = memory.point(measures, &mut self.memory);
+            let of_device = self.devices.get_mut(device).expect("just inserted");
+            if let Some(changed) = &mut self.changed
+                && !of_device.changed
+            {
+                of_device.changed = true;
+                changed.push(device.clone());
+            }
+            let point = of_device.memory.point(measures, &mut self.memory);
             points.extend_from_slice(point.unwrap_or_default());
             let candidate = Candidate {
                 place: *place,
@@ -187,9 +216,9 @@ mod tests {
     use proptest::prelude::*;
     use timely::dataflow::operators::Inspect;
 
-    use super::super::replay::{Plan, replay};
+    use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
-    use crate::detection::{Ranges, Rule};
+    use crate::detection::Ranges;
     use crate::forest::Scoring;
     use crate::record::Device;
 
@@ -349,7 +378,29 @@ mod tests {
             let parameters = parameters(shingle);
             let want = reference(&readings, &parameters, &detection);
             let mut got = replay(plan, readings, move |readings, _, seen| {
-                score(readings, manufacturer(), parameters.clone(), detection.clone()).inspect(move |s: &Scored| {
+                score(readings, manufacturer(), parameters.clone(), detection.clone(), None).inspect(move |s: &Scored| {
+                    let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
+                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));
+                });
+            });
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn a_run_that_goes_on_from_a_commit_gives_the_same_bits(
+            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..1200),
+            shingle in 1usize..4,
+            detection in detection(),
+            lives in Life::any(),
+        ) {
+            let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
+            let parameters = parameters(shingle);
+            let want = reference(&readings, &parameters, &detection);
+            let is_committed = |verdict: &Verdict, rows: usize| verdict.0 < rows as u64;
+            let mut got = replay_lives(lives, readings, is_committed, move |readings, _, checkpoints, seen| {
+                let scored = score(readings, manufacturer(), parameters.clone(), detection.clone(), Some(checkpoints));
+                scored.inspect(move |s: &Scored| {
                     let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
                     seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));
                 });

@@ -10,44 +10,109 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
+use super::barrier::{Barrier, Share, StateOf, earliest, restore};
 use super::stash::Stash;
 use crate::forest::{DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::WindowRow;
+use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode, whole};
 
 /// A grouping's forest, and the means that stand in for missing ones.
 struct OfGrouping {
     forest: Forest,
     memory: KeyMemory,
+    /// Since the last commit.
+    changed: bool,
 }
+
+/// Of how the parts are laid out; what the forest writes has a version of its own.
+const VERSION: u8 = 1;
+const NAME: &str = "the windows' forests";
 
 /// Sets `window_score` of the windows' first revisions. `names` are the groupings' names; `parameters.shingle` must be 1.
 pub fn score_windows<'scope>(
     windows: Rows<'scope, WindowRow>,
     names: Vec<String>,
     parameters: Parameters,
+    checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, WindowRow> {
     let by_grouping = Exchange::new(|window: &WindowRow| window.grouping as u64);
-    let mut groupings: HashMap<usize, OfGrouping> = HashMap::new();
+    let mut groupings = restored(checkpoints, &names, &parameters, Share::of(&windows.scope()));
     let mut stash = Stash::<WindowRow>::default();
-    windows.unary_frontier::<CapacityContainerBuilder<Vec<WindowRow>>, _, _, _>(by_grouping, "ScoreWindows", |_, _| {
+    windows.unary_frontier::<Windows, _, _, _>(by_grouping, "ScoreWindows", |capability, _| {
+        let mut barrier = Barrier::new(checkpoints, capability);
         move |(input, frontier), output| {
             stash.fill(input);
             while let Some(([capability], mut windows)) = stash.complete(frontier) {
+                barrier.before(*capability.time(), || changes(&mut groupings, &names));
                 let order = |w: &WindowRow| (w.grouping, w.completed_at, w.start);
                 windows.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
                 for same in windows.chunk_by_mut(|a, b| a.grouping == b.grouping) {
                     let grouping = groupings
                         .entry(same[0].grouping)
                         .or_insert_with_key(|grouping| OfGrouping {
-                            forest: Forest::new(&parameters, format!("windows by {}", names[*grouping]).as_bytes()),
+                            forest: Forest::new(&parameters, &seed(&names[*grouping])),
                             memory: KeyMemory::new(parameters.measures),
+                            changed: false,
                         });
                     grouping.score(same, &parameters);
                 }
                 output.session(&capability).give_container(&mut windows);
             }
+            barrier.passed(earliest([frontier]), || changes(&mut groupings, &names));
         }
     })
+}
+
+type Windows = CapacityContainerBuilder<Vec<WindowRow>>;
+type Groupings = HashMap<usize, OfGrouping>;
+
+/// What decides the random numbers of a grouping's forest.
+fn seed(name: &str) -> Vec<u8> {
+    format!("windows by {name}").into_bytes()
+}
+
+/// What has changed since it was asked for the last time.
+fn changes(groupings: &mut Groupings, names: &[String]) -> Vec<Entry> {
+    let changed = groupings.iter_mut().filter(|(_, of)| of.changed);
+    let entries = changed.flat_map(|(grouping, of)| {
+        of.changed = false;
+        let (mut forest, mut memory) = (vec![VERSION], vec![VERSION]);
+        of.forest.write_state(&mut forest);
+        of.memory.write_state(&mut memory);
+        [(false, forest), (true, memory)].map(|(is_memory, value)| {
+            let key = encode(None, &(&names[*grouping], is_memory));
+            Entry::put(StateOf::ScoreWindows as u8, key, value)
+        })
+    });
+    entries.collect()
+}
+
+/// What an earlier run has left, as far as it is this worker's. A grouping is known by its name.
+fn restored(checkpoints: Option<&Checkpoints>, names: &[String], parameters: &Parameters, share: Share) -> Groupings {
+    let mut groupings = Groupings::new();
+    restore(checkpoints, StateOf::ScoreWindows, |key, value| {
+        let (name, is_memory): (String, bool) = decode(NAME, None, key)?;
+        let Some(grouping) = names.iter().position(|known| *known == name) else {
+            let flaw = Flaw::Settings("windows.groupings");
+            return Err(SnapshotError::Value { of: NAME, flaw });
+        };
+        if !share.has(grouping as u64) {
+            return Ok(());
+        }
+        let value = whole(NAME, VERSION, value)?;
+        let failed = |e| SnapshotError::of(NAME, e);
+        let of = groupings.entry(grouping).or_insert_with(|| OfGrouping {
+            forest: Forest::new(parameters, &seed(&name)),
+            memory: KeyMemory::new(parameters.measures),
+            changed: false,
+        });
+        match is_memory {
+            true => of.memory = KeyMemory::read_state(parameters.measures, value).map_err(failed)?,
+            false => of.forest = Forest::read_state(parameters, &seed(&name), value).map_err(failed)?,
+        }
+        Ok(())
+    });
+    groupings
 }
 
 impl OfGrouping {
@@ -64,6 +129,7 @@ impl OfGrouping {
                 with_point.push(place);
             }
         }
+        self.changed |= !with_point.is_empty();
         let mut scored = Vec::with_capacity(with_point.len());
         self.forest.score_batch(&points, f64::INFINITY, &mut scored);
         for (place, scored) in with_point.into_iter().zip(scored) {
@@ -77,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
     use timely::dataflow::operators::Inspect;
 
-    use super::super::replay::{Plan, replay};
+    use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
     use crate::forest::Scoring;
     use crate::record::{Key, Statistics};
@@ -176,7 +242,28 @@ mod tests {
             let together: Vec<usize> = rows.chunk_by(|a, b| a.completed_at == b.completed_at).map(<[_]>::len).collect();
             let plan = Plan { epochs: whole(&together, &plan.epochs), ..plan };
             let mut got = replay(plan, rows, |rows, _, seen| {
-                score_windows(rows, NAMES.map(String::from).into(), parameters())
+                score_windows(rows, NAMES.map(String::from).into(), parameters(), None)
+                    .inspect(move |row: &WindowRow| seen.borrow_mut().push((name(row), row.window_score.map(f64::to_bits))));
+            });
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn a_run_that_goes_on_from_a_commit_gives_the_same_bits(
+            rows in proptest::collection::vec(row(), 0..150), lives in Life::any(),
+        ) {
+            // Each row is completed by a reading of its own, so that epochs break nothing apart.
+            let rows: Vec<WindowRow> =
+                (0..).zip(rows).map(|(at, row)| WindowRow { completed_at: at, ..row }).collect();
+            let want = reference(&rows);
+            let is_committed = |(name, _): &(Name, Option<u64>), rows: usize| name.0.1 < rows as u64;
+            let mut got = replay_lives(lives, rows, is_committed, |rows, _, checkpoints, seen| {
+                score_windows(rows, NAMES.map(String::from).into(), parameters(), Some(checkpoints))
                     .inspect(move |row: &WindowRow| seen.borrow_mut().push((name(row), row.window_score.map(f64::to_bits))));
             });
             got.sort_unstable();

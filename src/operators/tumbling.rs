@@ -13,12 +13,16 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
 
+use super::barrier::{Barrier, Share, earliest};
 use super::fork::fork;
 use super::grouping::Grouping;
 use super::stash::Stash;
 use super::watermark::{Step, WatermarkRules};
 use super::{Rows, route_device, route_key};
 use crate::record::{DeviceId, Key, Measures, Scored, Statistics, WindowRow};
+use crate::snapshot::Checkpoints;
+
+mod state;
 
 /// What windows are kept.
 #[derive(Clone, Debug)]
@@ -50,21 +54,25 @@ pub fn tumbling<'scope>(
     scored: Rows<'scope, Scored>,
     steps: Rows<'scope, Step>,
     windows: Tumbling,
+    checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Scored>, Rows<'scope, WindowRow>) {
     let (scored, entries) = enter(scored, windows.clone());
     // With a watermark for each device, its windows are where its steps are.
     let by_owner = Exchange::new(|entry: &Entry| match &entry.device {
         Some(device) => route_device(device),
-        None => route_key(&entry.key).wrapping_add(u64::from(entry.grouping)),
+        None => route_group(entry.grouping, &entry.key),
     });
     let (mut waiting, mut ahead) = (Stash::<Entry>::default(), Stash::<Step>::default());
-    let mut domains = Domains::default();
+    let share = Share::of(&entries.scope());
+    let mut domains = state::restored(checkpoints, &windows, share);
+    let account = checkpoints.is_some();
     let rows = entries.binary_frontier::<_, CapacityContainerBuilder<Vec<WindowRow>>, _, _, _, _>(
         steps,
         by_owner,
         Pipeline,
         "Tumbling",
-        |_, _| {
+        |capability, _| {
+            let mut barrier = Barrier::new(checkpoints, capability);
             move |(entries, entries_frontier), (steps, steps_frontier), output| {
                 waiting.fill(entries);
                 ahead.fill(steps);
@@ -72,6 +80,7 @@ pub fn tumbling<'scope>(
                     if entries_frontier.less_equal(&time) || steps_frontier.less_equal(&time) {
                         break;
                     }
+                    barrier.before(time, || state::changes(&mut domains));
                     let entries = if waiting.earliest() == Some(time) {
                         waiting.complete(entries_frontier)
                     } else {
@@ -91,19 +100,24 @@ pub fn tumbling<'scope>(
                     let mut steps = steps.into_iter().peekable();
                     for entry in entries {
                         while let Some(step) = steps.next_if(|step| step.position <= entry.position) {
-                            complete(&mut domains, &step, &windows.rules, &mut rows);
+                            complete(&mut domains, &step, &windows.rules, account, &mut rows);
                         }
                         let domain = match domains.get_mut(&entry.device) {
                             Some(domain) => domain,
-                            None => domains.entry(entry.device.clone()).or_default(),
+                            None => domains
+                                .entry(entry.device.clone())
+                                .or_insert_with(|| Domain::new(account)),
                         };
                         domain.add(entry, windows.measures);
                     }
-                    steps.for_each(|step| complete(&mut domains, &step, &windows.rules, &mut rows));
+                    steps.for_each(|step| complete(&mut domains, &step, &windows.rules, account, &mut rows));
                     if let Some(capability) = entries_at.or(steps_at) {
                         output.session(&capability).give_container(&mut rows);
                     }
                 }
+                barrier.passed(earliest([entries_frontier, steps_frontier]), || {
+                    state::changes(&mut domains)
+                });
             }
         },
     );
@@ -142,11 +156,18 @@ fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scop
     })
 }
 
+/// Where a group's windows are under everybody's watermark.
+fn route_group(grouping: u32, key: &Key) -> u64 {
+    route_key(key).wrapping_add(u64::from(grouping))
+}
+
 /// Takes a step: of one device, or of everybody.
-fn complete(domains: &mut Domains, step: &Step, rules: &WatermarkRules, rows: &mut Vec<WindowRow>) {
+fn complete(domains: &mut Domains, step: &Step, rules: &WatermarkRules, account: bool, rows: &mut Vec<WindowRow>) {
     let before = rows.len();
     // Whose windows it is may have none here yet: a reading that comes later must still find what is complete.
-    let domain = domains.entry(step.device.clone()).or_default();
+    let domain = domains
+        .entry(step.device.clone())
+        .or_insert_with(|| Domain::new(account));
     match step.device {
         Some(_) => domain.step(step, rules, rows),
         None => domains.values_mut().for_each(|domain| domain.step(step, rules, rows)),
@@ -170,6 +191,16 @@ struct Domain {
     closed: BTreeMap<i64, Vec<usize>>,
     revised: BTreeSet<(i64, usize)>,
     complete: Option<i64>,
+    /// What has changed since the last commit, where account is kept of it.
+    account: Option<Account>,
+}
+
+/// Windows that are not on disk as they are here.
+#[derive(Default)]
+struct Account {
+    /// Some of them forgotten since.
+    changed: Vec<(i64, usize)>,
+    gone: Vec<(i64, GroupKey)>,
 }
 
 /// The windows of one group. Nearly every reading falls into the newest, so that one lies at hand.
@@ -188,6 +219,8 @@ struct Window {
     score: Statistics,
     /// How often it has been written.
     written: u32,
+    /// Whether it is among its domain's changed ones; true from the start where no account is kept.
+    changed: bool,
 }
 
 impl Series {
@@ -219,30 +252,26 @@ impl Series {
 }
 
 impl Domain {
+    fn new(account: bool) -> Domain {
+        Domain {
+            account: account.then(Account::default),
+            ..Domain::default()
+        }
+    }
+
     fn add(&mut self, entry: Entry, measures: usize) {
         let index = entry.index;
         let late = self.complete.is_some_and(|complete| index < complete);
         let group = (entry.grouping, entry.key);
-        let fresh = || Window {
-            measures: SmallVec::from_elem(Statistics::default(), measures),
-            ..Window::default()
-        };
         let (at, is_new) = match self.places.get(&group) {
-            Some(at) => {
-                let is_new = self.series[*at].window(index).is_none();
-                if is_new {
-                    self.series[*at].insert(index, fresh());
-                }
-                (*at, is_new)
-            }
-            None => {
-                let at = self.series.insert(Series {
-                    group: group.clone(),
-                    newest: (index, fresh()),
-                    older: VecDeque::new(),
-                });
-                self.places.insert(group, at);
-                (at, true)
+            Some(at) if self.series[*at].window(index).is_some() => (*at, false),
+            _ => {
+                let fresh = Window {
+                    measures: SmallVec::from_elem(Statistics::default(), measures),
+                    changed: self.account.is_none(),
+                    ..Window::default()
+                };
+                (self.insert(index, group, fresh), true)
             }
         };
         if is_new {
@@ -255,6 +284,12 @@ impl Domain {
         let Some(window) = self.series[at].window(index) else {
             return; // never: it was there or has just been made
         };
+        if !window.changed {
+            window.changed = true;
+            if let Some(account) = &mut self.account {
+                account.changed.push((index, at));
+            }
+        }
         window.records += 1;
         window.anomalies += u64::from(entry.anomalous);
         for (statistics, value) in window.measures.iter_mut().zip(&entry.measures) {
@@ -263,23 +298,41 @@ impl Domain {
         window.score.add(entry.score);
     }
 
+    /// Adds a window that is not there yet; where its group's are.
+    fn insert(&mut self, index: i64, group: GroupKey, window: Window) -> usize {
+        if let Some(at) = self.places.get(&group) {
+            self.series[*at].insert(index, window);
+            return *at;
+        }
+        let at = self.series.insert(Series {
+            group: group.clone(),
+            newest: (index, window),
+            older: VecDeque::new(),
+        });
+        self.places.insert(group, at);
+        at
+    }
+
     fn step(&mut self, step: &Step, rules: &WatermarkRules, rows: &mut Vec<WindowRow>) {
-        let mut write = |index, series: &mut Series| {
+        let account = &mut self.account;
+        let mut write = |index, at: usize, series: &mut Series| {
             let group = series.group.clone();
-            rows.extend(
-                series
-                    .window(index)
-                    .map(|window| window.write(index, group, step, rules)),
-            );
+            let Some(window) = series.window(index) else { return };
+            if !std::mem::replace(&mut window.changed, true)
+                && let Some(account) = account
+            {
+                account.changed.push((index, at));
+            }
+            rows.push(window.write(index, group, step, rules));
         };
         if self.complete.is_none_or(|complete| complete < step.complete) {
             self.complete = Some(step.complete);
             for (index, at) in std::mem::take(&mut self.revised) {
-                write(index, &mut self.series[at]);
+                write(index, at, &mut self.series[at]);
             }
             let later = self.open.split_off(&step.complete);
             for (index, mut group) in std::mem::replace(&mut self.open, later) {
-                group.iter().for_each(|at| write(index, &mut self.series[*at]));
+                group.iter().for_each(|at| write(index, *at, &mut self.series[*at]));
                 self.closed.entry(index).or_default().append(&mut group);
             }
         }
@@ -296,6 +349,9 @@ impl Domain {
 
     fn forget(&mut self, index: i64, at: usize) {
         let series = &mut self.series[at];
+        if let Some(account) = &mut self.account {
+            account.gone.push((index, series.group.clone()));
+        }
         if series.newest.0 == index {
             // Windows are forgotten in the order of their indices: behind the newest there is none left.
             let Series { group, .. } = self.series.remove(at);

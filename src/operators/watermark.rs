@@ -14,13 +14,17 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Capability, Concat, Exchange};
 
-use super::fork::fork;
+use super::barrier::{Barrier, Share, earliest};
+use super::fork::fork_holding;
 use super::stash::Stash;
 use super::tap::tap;
 use super::wire::Plain;
 use super::{Rows, route_device};
 use crate::record::{DeviceId, EventTime, Reading};
+use crate::snapshot::{Checkpoints, Entry};
 use crate::source::Time;
+
+pub(super) mod state;
 
 /// The `[windows]` settings that decide when a window is complete, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,9 @@ pub enum Mark {
     /// A live source has been silent before the record at `position`: event time is taken to have come to `at`.
     Idle { position: u64, at: EventTime },
 }
+
+/// (complete, out of reach) before there was a step.
+const NO_STEP: (i64, i64) = (i64::MIN, i64::MIN);
 
 impl Step {
     fn end(mark: Mark) -> Option<Step> {
@@ -111,7 +118,9 @@ pub fn watermark<'scope>(
     readings: Rows<'scope, Reading>,
     marks: Rows<'scope, Mark>,
     rules: WatermarkRules,
+    checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
+    // Starts anew with each run: what it lets through more than it would have moves no clock.
     let mut relevant = Relevant::default();
     let (readings, observations) = tap::<_, _, _, CapacityContainerBuilder<Plain<Observation>>, _>(
         readings,
@@ -143,10 +152,25 @@ pub fn watermark<'scope>(
     let observations = observations.concat(silences);
     let to_one = ExchangeCore::<CapacityContainerBuilder<Plain<Observation>>, _>::new(|_: &Observation| 0);
     let mut held: BTreeMap<Time, (Capability<Time>, Vec<Observation>)> = BTreeMap::new();
-    let mut clock = EventClock::new(rules.max_jump);
-    let mut last = (i64::MIN, i64::MIN);
-    let steps =
-        observations.unary_frontier::<CapacityContainerBuilder<Vec<Step>>, _, _, _>(to_one, "Watermark", |_, _| {
+    let checkpoints = checkpoints.filter(|_| readings.scope().index() == 0); // where everybody's clock is
+    let (mut clock, mut last) = (EventClock::new(rules.max_jump), NO_STEP);
+    if let Some(found) = state::everybodys(checkpoints) {
+        last = found.reached;
+        clock.go_on(found.clock);
+    }
+    let mut saved = (clock.state, last);
+    let mut changes = move |clock: &EventClock, last| {
+        let before = std::mem::replace(&mut saved, (clock.state, last));
+        (before != saved)
+            .then(|| state::of_everybody(clock.state, last))
+            .into_iter()
+            .collect()
+    };
+    let steps = observations.unary_frontier::<CapacityContainerBuilder<Vec<Step>>, _, _, _>(
+        to_one,
+        "Watermark",
+        |capability, _| {
+            let mut barrier = Barrier::new(checkpoints, capability);
             move |(input, frontier), output| {
                 input.for_each_stamp(|stamp, batches| {
                     let Some(time) = stamp.least().copied() else { return };
@@ -162,6 +186,7 @@ pub fn watermark<'scope>(
                         break;
                     }
                     let (capability, mut observations) = first.remove();
+                    barrier.before(*capability.time(), || changes(&clock, last));
                     observations.sort_unstable_by_key(|o| (o.position, o.device != IDLE)); // silence was before the record
                     let mut session = output.session(&capability);
                     for Observation { position, time, device } in observations {
@@ -180,8 +205,10 @@ pub fn watermark<'scope>(
                         }
                     }
                 }
+                barrier.passed(earliest([frontier]), || changes(&clock, last));
             }
-        });
+        },
+    );
     (readings, steps.concat(marks.flat_map(Step::end)).broadcast())
 }
 
@@ -190,29 +217,21 @@ pub fn watermark_per_device<'scope>(
     readings: Rows<'scope, Reading>,
     marks: Rows<'scope, Mark>,
     rules: WatermarkRules,
+    checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
-    struct OfDevice {
-        clock: EventClock,
-        reached: (i64, i64),
-    }
     let by_device = ExchangePact::new(|reading: &Reading| route_device(&reading.device));
-    let mut devices: HashMap<DeviceId, OfDevice> = HashMap::new();
+    let mut devices = Devices::restored(checkpoints, rules, Share::of(&readings.scope()));
     let mut stash = Stash::<Reading, 2>::default();
-    let (readings, steps) = fork(
-        readings,
-        by_device,
-        "WatermarkPerDevice",
+    let (readings, steps) = fork_holding(readings, by_device, "WatermarkPerDevice", |capability| {
+        let mut barrier = Barrier::new(checkpoints, capability);
         move |input, frontier, marked, steps| {
             stash.fill(input);
             while let Some(([marked_at, steps_at], mut readings)) = stash.complete(frontier) {
+                barrier.before(*marked_at.time(), || devices.changes());
                 readings.sort_by_key(|reading| reading.position);
                 let mut session = steps.session(&steps_at);
                 for reading in &mut readings {
-                    let fresh = || OfDevice {
-                        clock: EventClock::new(rules.max_jump),
-                        reached: (i64::MIN, i64::MIN),
-                    };
-                    let device = devices.entry(reading.device.clone()).or_insert_with(fresh);
+                    let device = devices.of(&reading.device);
                     if let Some(high) = device.clock.observe(ITSELF, counted(reading)) {
                         let reached = rules.reached(high);
                         if reached != device.reached {
@@ -232,10 +251,83 @@ pub fn watermark_per_device<'scope>(
                 drop(session);
                 marked.session(&marked_at).give_container(&mut readings);
             }
-        },
-    );
+            barrier.passed(earliest([frontier]), || devices.changes());
+        }
+    });
     let own = steps.exchange(|step: &Step| step.device.as_ref().map_or(0, route_device));
     (readings, own.concat(marks.flat_map(Step::end).broadcast()))
+}
+
+/// The devices that have a watermark each.
+struct Devices {
+    devices: HashMap<DeviceId, OfDevice>,
+    rules: WatermarkRules,
+    keeps_account: bool,
+    /// Who has changed since the last commit.
+    changed: Vec<DeviceId>,
+}
+
+struct OfDevice {
+    clock: EventClock,
+    reached: (i64, i64),
+    changed: bool,
+}
+
+impl Devices {
+    fn restored(checkpoints: Option<&Checkpoints>, rules: WatermarkRules, share: Share) -> Devices {
+        let found = state::of_devices(checkpoints).into_iter();
+        let own = found.filter(|(device, _)| share.has(route_device(device)));
+        let devices = own.map(|(device, state::Reached { clock, reached })| {
+            let mut of_device = OfDevice::new(rules.max_jump);
+            of_device.clock.go_on(clock);
+            of_device.reached = reached;
+            (device, of_device)
+        });
+        Devices {
+            devices: devices.collect(),
+            rules,
+            keeps_account: checkpoints.is_some(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// A device that is about to be changed.
+    fn of(&mut self, device: &DeviceId) -> &mut OfDevice {
+        let max_jump = self.rules.max_jump;
+        let of_device = match self.devices.contains_key(device) {
+            true => self.devices.get_mut(device).expect("just found"),
+            false => self
+                .devices
+                .entry(device.clone())
+                .or_insert_with(|| OfDevice::new(max_jump)),
+        };
+        if self.keeps_account && !of_device.changed {
+            of_device.changed = true;
+            self.changed.push(device.clone());
+        }
+        of_device
+    }
+
+    fn changes(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.changed.len());
+        for id in self.changed.drain(..) {
+            if let Some(device) = self.devices.get_mut(&id) {
+                device.changed = false;
+                entries.push(state::of_device(&id, device.clock.state, device.reached));
+            }
+        }
+        entries
+    }
+}
+
+impl OfDevice {
+    fn new(max_jump: i64) -> OfDevice {
+        OfDevice {
+            clock: EventClock::new(max_jump),
+            reached: NO_STEP,
+            changed: false,
+        }
+    }
 }
 
 /// Which observations can still move a clock: once two devices have both come to a time, no earlier one can.
@@ -271,6 +363,12 @@ impl Relevant {
 /// the farthest is remembered.
 pub(super) struct EventClock {
     max_jump: i64,
+    state: ClockState,
+}
+
+/// What a clock remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClockState {
     high: Option<EventTime>,
     /// A jump that waits: whose, and how far.
     waiting: Option<(u64, EventTime)>,
@@ -282,27 +380,29 @@ impl EventClock {
     pub(super) fn new(max_jump: i64) -> EventClock {
         EventClock {
             max_jump,
-            high: None,
-            waiting: None,
-            first_device: None,
-            several_devices: false,
+            state: ClockState::default(),
         }
+    }
+
+    /// From what an earlier run has come to.
+    fn go_on(&mut self, from: ClockState) {
+        self.state = from;
     }
 
     /// Takes one event time, in source order; the highest that counts now, `None` before there is one.
     pub(super) fn observe(&mut self, device: u64, time: EventTime) -> Option<EventTime> {
         if device == IDLE {
-            self.high = self.high.map(|high| high.max(time));
+            self.state.high = self.state.high.map(|high| high.max(time));
             return self.settle();
         }
-        self.several_devices |= *self.first_device.get_or_insert(device) != device;
+        self.state.several_devices |= *self.state.first_device.get_or_insert(device) != device;
         if self.within_reach(time) {
-            self.high = self.high.max(Some(time));
+            self.state.high = self.state.high.max(Some(time));
         } else {
-            self.waiting = match self.waiting {
+            self.state.waiting = match self.state.waiting {
                 None => Some((device, time)),
-                Some((whose, far)) if whose != device || (!self.several_devices && far != time) => {
-                    self.high = self.high.max(Some(far.min(time)));
+                Some((whose, far)) if whose != device || (!self.state.several_devices && far != time) => {
+                    self.state.high = self.state.high.max(Some(far.min(time)));
                     Some(if time > far { (device, time) } else { (whose, far) })
                 }
                 Some((whose, far)) => Some((whose, far.max(time))),
@@ -313,17 +413,19 @@ impl EventClock {
 
     /// A jump that has come within reach needs no confirmation any more.
     fn settle(&mut self) -> Option<EventTime> {
-        if let Some((_, far)) = self.waiting
+        if let Some((_, far)) = self.state.waiting
             && self.within_reach(far)
         {
-            self.high = self.high.max(Some(far));
-            self.waiting = None;
+            self.state.high = self.state.high.max(Some(far));
+            self.state.waiting = None;
         }
-        self.high
+        self.state.high
     }
 
     fn within_reach(&self, time: EventTime) -> bool {
-        self.high.is_some_and(|high| time <= high.saturating_add(self.max_jump))
+        self.state
+            .high
+            .is_some_and(|high| time <= high.saturating_add(self.max_jump))
     }
 }
 
@@ -385,13 +487,14 @@ mod tests {
                 full.observe(device, time);
                 thin.observe(device, time);
             }
-            let mut relevant = Relevant::default();
+            // Starts anew with each run: what it lets through more than it would have moves no clock.
+    let mut relevant = Relevant::default();
             for (position, (device, time)) in all.into_iter().enumerate() {
                 let high = full.observe(device, time);
                 if device == IDLE || relevant.is(&Observation { position: position as u64, time, device }) {
                     thin.observe(device, time);
                 }
-                prop_assert_eq!(high, thin.high);
+                prop_assert_eq!(high, thin.state.high);
             }
         }
 

@@ -41,7 +41,20 @@ pub enum DeviceFrom {
     File,
 }
 
-/// The names by which a record's fields are found; an empty name means the record has no such field.
+/// What stands before the number of a topic's level, counted from 1, where device, patient, manufacturer or model come from the topic.
+const TOPIC_LEVEL: &str = "@topic/";
+/// More levels than any topic has.
+const LEVELS: usize = 128;
+
+/// The level of the topic that a name stands for: 3 for `@topic/3`.
+pub fn topic_level(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix(TOPIC_LEVEL)?;
+    let level = digits.parse().ok().filter(|level| (1..=LEVELS).contains(level))?;
+    digits.starts_with(|c: char| ('1'..='9').contains(&c)).then_some(level)
+}
+
+/// The names by which a record's fields are found; an empty name means the record has no such field. Device, patient, manufacturer and
+/// model may also be a level of the topic, as `@topic/3`.
 #[derive(Clone, Debug)]
 pub struct Fields {
     pub timestamp: String,
@@ -79,6 +92,12 @@ impl Fields {
         single.into_iter().chain(measures).filter(|(_, name)| !name.is_empty())
     }
 
+    /// Fields that come from the topic, and its levels.
+    pub(super) fn of_topic(&self) -> Vec<(Slot, usize)> {
+        let levels = self.named().map(|(slot, name)| Some((slot, level_of(slot, name)?)));
+        levels.flatten().collect()
+    }
+
     pub(super) fn tree(&self) -> Node {
         self.tree_of(|_| true)
     }
@@ -88,9 +107,15 @@ impl Fields {
         self.tree_of(|slot| slot == Slot::Timestamp)
     }
 
+    /// The tree of the patient and of what identifies them.
+    pub(super) fn identity(&self) -> Node {
+        self.tree_of(|slot| matches!(slot, Slot::Patient | Slot::Name | Slot::Dob))
+    }
+
     fn tree_of(&self, wanted: impl Fn(Slot) -> bool) -> Node {
         let mut root = Node::default();
-        for (slot, name) in self.named().filter(|(slot, _)| wanted(*slot)) {
+        let of_record = self.named().filter(|(slot, name)| level_of(*slot, name).is_none());
+        for (slot, name) in of_record.filter(|(slot, _)| wanted(*slot)) {
             root.place(name, slot);
             for (alias, _) in self.aliases.iter().filter(|(_, field)| field == name) {
                 root.place(alias, slot);
@@ -98,6 +123,12 @@ impl Fields {
         }
         root
     }
+}
+
+/// A key of a record may look like a level of a topic in every other role.
+fn level_of(slot: Slot, name: &str) -> Option<usize> {
+    let may = matches!(slot, Slot::Device | Slot::Patient | Slot::Manufacturer | Slot::Model);
+    topic_level(name).filter(|_| may)
 }
 
 /// A key of an object: what its value is, and what the keys inside it are.

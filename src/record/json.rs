@@ -1,6 +1,6 @@
 //! One line of JSON to one reading.
 //!
-//! In: the bytes of a record, its position, the stem of its file. Out: a [`Parsed`] reading or a
+//! In: the bytes of a record, its position, the stem of its file or its topic. Out: a [`Parsed`] reading or a
 //! [`Rejection`]. Strings are borrowed from the line; what no field asks for is skipped unread. Where only the event time is
 //! wanted, only that is read.
 
@@ -12,7 +12,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::fields::{DeviceFrom, Fields, Node, Slot};
+use super::fields::{DeviceFrom, Fields, Node, Slot, topic_level};
+use super::identity_places::{self, IdentityPlaces};
 use super::scalar::Scalar;
 use super::{Device, DeviceId, EventTime, Identity, Parsed, Reading, Reason, Rejection, Zone};
 
@@ -25,6 +26,10 @@ pub struct Parser {
     tree: Node,
     /// The event time alone.
     clock: Node,
+    /// Patient, name and date of birth.
+    identity: Node,
+    /// Fields that come from the topic, and its levels, from 1.
+    of_topic: Vec<(Slot, usize)>,
     zone: Zone,
     max_record_bytes: usize,
 }
@@ -34,24 +39,30 @@ type Slots<'a> = SmallVec<[Scalar<'a>; 16]>;
 impl Parser {
     /// Records longer than `max_record_bytes` are refused.
     pub fn new(fields: Fields, zone: Zone, max_record_bytes: usize) -> Parser {
-        let (tree, clock) = (fields.tree(), fields.clock());
+        let (tree, clock, identity) = (fields.tree(), fields.clock(), fields.identity());
         Parser {
+            of_topic: fields.of_topic(),
             fields,
             tree,
             clock,
+            identity,
             zone,
             max_record_bytes,
         }
     }
 
-    /// Reads one record; `length` is its whole length where `line` was cut short for being too long.
+    /// Reads one record of a file, by its stem, or of a topic; `length` is its whole length where `line` was cut short for being too long.
     ///
     /// # Errors
     /// A [`Rejection`] when the record cannot be used; it quotes nothing of the record.
-    pub fn parse(&self, line: &[u8], length: u64, position: u64, file_stem: &str) -> Result<Parsed, Rejection> {
+    pub fn parse(&self, line: &[u8], length: u64, position: u64, source: &str) -> Result<Parsed, Rejection> {
         let mut slots: Slots = smallvec::smallvec![Scalar::Null; Slot::Measure(self.fields.measures.len()).index()];
         let text = self.read(line, length, &self.tree, &mut slots)?;
-        self.reading(&slots, text, position, file_stem)
+        for (slot, level) in &self.of_topic {
+            let found = source.split('/').nth(level - 1).filter(|found| !found.is_empty());
+            slots[slot.index()] = found.map_or(Scalar::Null, |found| Scalar::Text(found.to_owned().into()));
+        }
+        self.reading(&slots, text, position, source)
     }
 
     /// The event time that [`parse`](Parser::parse) finds, of a record that it can use or not; `None` where it is not readable.
@@ -62,6 +73,17 @@ impl Parser {
         self.zone.read(&slots[Slot::Timestamp.index()])
     }
 
+    /// Where the identity stands in a record that came with `topic`; `None` where it has none, or cannot be used.
+    pub fn identity_places(&self, line: &[u8], topic: &str) -> Option<IdentityPlaces> {
+        if line.len() > self.max_record_bytes || nested_beyond(line, DEEPEST) {
+            return None;
+        }
+        let text = simdutf8::basic::from_utf8(line).ok()?;
+        let of_patient = self.of_topic.iter().find(|(slot, _)| *slot == Slot::Patient);
+        let patient = of_patient.and_then(|(_, level)| topic.split('/').nth(level - 1));
+        identity_places::find(text, &self.identity, patient)
+    }
+
     /// Whether some field is read from this key of a record, or from inside its value.
     pub fn asks_for(&self, key: &str) -> bool {
         self.tree.find(key, &mut 0).is_some()
@@ -70,8 +92,10 @@ impl Parser {
     /// The field that a record cannot do without and that is in none of these keys, with its setting; `None`: all are there.
     pub fn misses<'s>(&'s self, keys: &[&str]) -> Option<(&'static str, &'s str)> {
         let device = match &self.fields.device {
-            DeviceFrom::Field(name) => Some(("record.device", name.as_str(), Slot::Device)),
-            DeviceFrom::File => None,
+            DeviceFrom::Field(name) if topic_level(name).is_none() => {
+                Some(("record.device", name.as_str(), Slot::Device))
+            }
+            _ => None,
         };
         let needed = [("record.timestamp", self.fields.timestamp.as_str(), Slot::Timestamp)];
         let holds = |slot: Slot| {
@@ -115,7 +139,7 @@ impl Parser {
         }
     }
 
-    fn reading(&self, slots: &[Scalar<'_>], text: &str, position: u64, file_stem: &str) -> Result<Parsed, Rejection> {
+    fn reading(&self, slots: &[Scalar<'_>], text: &str, position: u64, source: &str) -> Result<Parsed, Rejection> {
         let field = |slot: Slot| &slots[slot.index()];
         let timestamp = match field(Slot::Timestamp) {
             Scalar::Null => {
@@ -136,7 +160,7 @@ impl Parser {
             ..Rejection::new(reason, detail)
         };
         let device = match (&self.fields.device, field(Slot::Device)) {
-            (DeviceFrom::File, _) => DeviceId::new(file_stem),
+            (DeviceFrom::File, _) => DeviceId::new(source.rsplit('/').next().unwrap_or(source)),
             (_, Scalar::Text(id)) if !id.is_empty() => DeviceId::new(id.as_ref()),
             (DeviceFrom::Field(name), Scalar::Null) => return Err(refuse(Reason::NoDevice, format!("no {name}"))),
             (DeviceFrom::Field(name), _) => {

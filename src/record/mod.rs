@@ -6,6 +6,7 @@
 
 mod device;
 mod fields;
+mod identity_places;
 mod json;
 mod reading;
 mod rejection;
@@ -14,7 +15,8 @@ mod timestamp;
 mod window;
 
 pub use device::{Device, DeviceId};
-pub use fields::{DeviceFrom, Fields};
+pub use fields::{DeviceFrom, Fields, topic_level};
+pub use identity_places::IdentityPlaces;
 pub use json::Parser;
 pub use reading::{Anomaly, Identity, Measures, Parsed, Reading, Scored};
 pub use rejection::{Quarantined, Reason, Rejection, RowFault};

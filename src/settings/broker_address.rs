@@ -9,7 +9,7 @@ pub struct BrokerAddress {
     /// A name, an address, or an IPv6 address in brackets.
     pub host: String,
     pub port: u16,
-    /// User and password.
+    /// User and password, percent-decoded.
     pub login: Option<(String, String)>,
     /// Whether the connection is to be encrypted.
     pub encrypted: bool,
@@ -17,8 +17,9 @@ pub struct BrokerAddress {
     pub path: String,
 }
 
-/// The registered port of MQTT.
+/// The registered ports of MQTT, and of MQTT over TLS.
 const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 impl FromStr for BrokerAddress {
     type Err = &'static str;
@@ -41,6 +42,7 @@ impl FromStr for BrokerAddress {
                 let port = port[1..].parse().ok().filter(|port| *port > 0);
                 (host, port.ok_or("not a port: give a number from 1 to 65535")?)
             }
+            None if encrypted => (place, TLS_PORT),
             None => (place, PORT),
         };
         let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -50,10 +52,38 @@ impl FromStr for BrokerAddress {
         Ok(BrokerAddress {
             host: host.to_owned(),
             port,
-            login: login.map(|(user, password)| (user.to_owned(), password.to_owned())),
+            login: login.map(|(user, password)| (decoded(user), decoded(password))),
             encrypted,
             path: path.to_owned(),
         })
+    }
+}
+
+/// `%40` is `@`; what is no such escape stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = match rest {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(escape.unwrap_or(*first));
+        rest = if escape.is_some() { &rest[3..] } else { tail };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Without the login.
+impl fmt::Debug for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -83,6 +113,11 @@ mod tests {
         );
         assert_eq!(parts("mqtt://[::1]").0, "mqtt://[::1]:1883");
         assert_eq!(parts("mqtts://[::1]:8883").0, "mqtts://[::1]:8883");
+        assert_eq!(parts("mqtts://[::1]").0, "mqtts://[::1]:8883");
+        let login = Some(("w@rd".to_owned(), "100%:/ é".to_owned()));
+        assert_eq!(parts("mqtt://w%40rd:100%25:%2f%20%c3%A9@b").1, login);
+        let login = Some(("%".to_owned(), "50%, %ff".to_owned()));
+        assert_eq!(parts("mqtt://%:50%, %ff@b").1, login);
         assert_eq!(parts("mqtt://localhost"), ("mqtt://localhost:1883".into(), None));
     }
 

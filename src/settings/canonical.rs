@@ -5,16 +5,12 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is about where things are and how fast they go, and changes no row.
-const WITHOUT_INFLUENCE: [(&str, &str); 9] = [
+const WITHOUT_INFLUENCE: [(&str, &str); 5] = [
     ("keys", "kek"),
     ("devices", "path"),
     ("forest", "max_keys"),
     ("output", "commit_interval"),
     ("output", "path"),
-    ("source", "url"),
-    ("source", "topics"),
-    ("source", "qos"),
-    ("source", "client_id"),
 ];
 
 impl Settings {
@@ -26,7 +22,9 @@ impl Settings {
             return String::new();
         };
         sections.remove("name");
+        sections.remove("journal");
         sections.remove("replay");
+        sections.remove("source");
         sections.retain(|section, _| self.dataflow.uses(section));
         for (section, key) in WITHOUT_INFLUENCE {
             if let Some(Value::Object(keys)) = sections.get_mut(section) {

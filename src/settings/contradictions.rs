@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::mistake::{MistakeList, Origin, nearest};
 use super::record::alias_entries;
 use super::tree::{Tree, quoted};
-use super::{Settings, WatermarkScope};
+use super::{BrokerAddress, Settings, WatermarkScope};
 
 /// Columns that readings and anomalies have of themselves, and the folder's `date`.
 const COLUMNS: [&str; 9] = [
@@ -39,6 +39,8 @@ pub(super) fn check(settings: &Settings, tree: &Tree, mistakes: &mut MistakeList
     check.measures();
     check.aliases();
     check.times();
+    check.source();
+    check.topic_levels();
     if settings.dataflow.uses("devices") {
         check.device_columns();
     }
@@ -229,6 +231,71 @@ impl Check<'_> {
                 quoted(&select.to)
             );
             self.report(&[key("select", "from"), key("select", "to")], reason);
+        }
+    }
+
+    /// A login given twice or by half, and encryption of a connection that has none.
+    fn source(&mut self) {
+        let source = &self.settings.source;
+        let Ok(address) = source.url.parse::<BrokerAddress>() else {
+            return;
+        };
+        for (name, file) in [
+            ("ca", &source.ca),
+            ("certificate", &source.certificate),
+            ("key", &source.key),
+        ] {
+            if !file.is_empty() && !address.encrypted {
+                let reason =
+                    format!("source.{name} is for encrypted connections, and source.url is none: write mqtts://");
+                self.report(&[key("source", "url"), key("source", name)], reason);
+            }
+        }
+        match (source.certificate.is_empty(), source.key.is_empty()) {
+            (false, true) => self.report(
+                &[key("source", "certificate"), key("source", "key")],
+                "source.certificate needs its private key: set source.key".into(),
+            ),
+            (true, false) => self.report(
+                &[key("source", "certificate"), key("source", "key")],
+                "source.key needs its certificate: set source.certificate".into(),
+            ),
+            _ => {}
+        }
+        let (in_url, url_password) = address.login.unwrap_or_default();
+        if !in_url.is_empty() && !source.user.is_empty() {
+            let reason = "there is a user in source.url and in source.user: remove one of them";
+            self.report(&[key("source", "url"), key("source", "user")], reason.into());
+        }
+        if !url_password.is_empty() && !source.password_file.is_empty() {
+            let reason = "there is a password in source.url and in source.password_file: remove one of them";
+            self.report(&[key("source", "url"), key("source", "password_file")], reason.into());
+        }
+        for (name, given) in [("password", &source.password), ("password_file", &source.password_file)] {
+            if !given.is_empty() && source.user.is_empty() && in_url.is_empty() {
+                let reason = format!("source.{name} needs a user: set source.user");
+                self.report(&[key("source", "user"), key("source", name)], reason);
+            }
+        }
+    }
+
+    /// A level that no message of a subscription has.
+    fn topic_levels(&mut self) {
+        let settings = self.settings;
+        for (field, name, level) in settings.record.of_topic() {
+            for (i, filter) in settings.source.topics.iter().enumerate() {
+                let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+                let topic = shared.map_or(filter.as_str(), |(_, topic)| topic);
+                let levels = topic.split('/').count();
+                if levels < level && !topic.ends_with('#') {
+                    let reason = format!(
+                        "record.{field} = {}, and the topics of {} have {levels} levels",
+                        quoted(name),
+                        quoted(filter)
+                    );
+                    self.report(&[key("record", field), element("source", "topics", i)], reason);
+                }
+            }
         }
     }
 

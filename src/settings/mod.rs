@@ -11,6 +11,7 @@ mod canonical;
 mod contradictions;
 mod devices;
 mod forest;
+mod journal;
 mod layers;
 mod mistake;
 mod output;
@@ -32,13 +33,14 @@ pub use broker_address::BrokerAddress;
 pub use canonical::first_difference;
 pub use devices::Devices;
 pub use forest::{Forest, Normalise, Scoring};
+pub use journal::Journal;
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use output::{Compression, Output};
 pub use protection::{Deidentify, KeySource, Keys, Profile};
 pub use quantity::Micros;
 pub use record::{FILE_STEM, Record, TimestampUnit, Timezone};
 pub use selection::{Deduplicate, Select};
-pub use source::{Replay, Source};
+pub use source::{Protocol, Replay, Source};
 pub use windows::{WatermarkScope, Windows};
 
 use builtin::Document;
@@ -113,6 +115,7 @@ pub struct Settings {
     pub alerts: Alerts,
     pub output: Output,
     pub source: Source,
+    pub journal: Journal,
     pub replay: Replay,
 }
 
@@ -163,6 +166,7 @@ impl Settings {
             alerts: Alerts::read(&mut reader.section("alerts")),
             output: Output::read(&mut reader.section("output")),
             source: Source::read(&mut reader.section("source")),
+            journal: Journal::read(&mut reader.section("journal")),
             replay: Replay::read(&mut reader.section("replay")),
         }
     }

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::mistake::nearest;
 use super::reader::{Checked, Section, all, fault, filled_text, text, texts};
 use super::tree::{Node, Value, quoted};
-use crate::record::Zone;
+use crate::record::{Zone, topic_level};
 
 const MOST_MEASURES: usize = 64;
 
@@ -21,7 +21,7 @@ pub const FILE_STEM: &str = "@file";
 pub struct Record {
     /// Event time.
     pub timestamp: String,
-    /// The device, or [`FILE_STEM`].
+    /// The device, or [`FILE_STEM`]. This, patient, manufacturer and model may also be a level of an MQTT topic: `@topic/3`.
     pub device: String,
     /// The patient; empty: records carry none.
     pub patient: String,
@@ -144,19 +144,19 @@ impl Record {
         ]
         .map(|unit| (unit.name(), unit));
         Record {
-            timestamp: section.filled_text("timestamp", default.timestamp),
+            timestamp: section.read("timestamp", default.timestamp, |node| not_topic(node, filled_text)),
             device: section.read("device", default.device, device),
-            patient: section.text("patient", default.patient),
-            name: section.text("name", default.name),
-            dob: section.text("dob", default.dob),
+            patient: section.read("patient", default.patient, or_topic),
+            name: section.read("name", default.name, |node| not_topic(node, text)),
+            dob: section.read("dob", default.dob, |node| not_topic(node, text)),
             measures: section.read("measures", default.measures, measures),
             aliases: section.read("aliases", default.aliases, aliases),
             timestamp_unit: section.choice("timestamp_unit", &units, default.timestamp_unit),
             timezone: section.read("timezone", default.timezone, timezone),
             max_record_bytes: section.size("max_record_bytes", 1 << 10..=64 << 20, default.max_record_bytes as u64)
                 as usize,
-            manufacturer: section.text("manufacturer", default.manufacturer),
-            model: section.text("model", default.model),
+            manufacturer: section.read("manufacturer", default.manufacturer, or_topic),
+            model: section.read("model", default.model, or_topic),
         }
     }
 
@@ -178,16 +178,65 @@ impl Record {
         ]
         .into_iter()
         .filter(|(key, name)| !name.is_empty() && (*key != "device" || *name != FILE_STEM))
+        .filter(|(_, name)| topic_level(name).is_none())
         .map(|(key, name)| (key, name.as_str()))
+    }
+
+    /// What comes from the MQTT topic: key in `[record]`, setting, and level from 1.
+    pub fn of_topic(&self) -> impl Iterator<Item = (&'static str, &str, usize)> {
+        [
+            ("device", &self.device),
+            ("patient", &self.patient),
+            ("manufacturer", &self.manufacturer),
+            ("model", &self.model),
+        ]
+        .into_iter()
+        .filter_map(|(key, name)| Some((key, name.as_str(), topic_level(name)?)))
     }
 }
 
 fn device(node: &Node) -> Checked<String> {
     let name = filled_text(node)?;
-    match name.starts_with('@') && name != FILE_STEM {
+    match name.starts_with('@') && name != FILE_STEM && topic_level(&name).is_none() {
+        true if looks_like_topic(&name) => no_level(node, &name),
         true => fault(
             node,
             format!("there is no {}; did you mean {FILE_STEM:?}?", quoted(&name)),
+        ),
+        false => Ok(name),
+    }
+}
+
+fn looks_like_topic(name: &str) -> bool {
+    name.starts_with("@topic")
+}
+
+fn no_level<T>(node: &Node, name: &str) -> Checked<T> {
+    fault(
+        node,
+        format!(
+            "{} is no level of a topic; write \"@topic/1\" for its first level",
+            quoted(name)
+        ),
+    )
+}
+
+/// A field, or a level of the topic.
+fn or_topic(node: &Node) -> Checked<String> {
+    let name = text(node)?;
+    match looks_like_topic(&name) && topic_level(&name).is_none() {
+        true => no_level(node, &name),
+        false => Ok(name),
+    }
+}
+
+/// A field that no topic holds.
+fn not_topic(node: &Node, check: fn(&Node) -> Checked<String>) -> Checked<String> {
+    let name = check(node)?;
+    match looks_like_topic(&name) {
+        true => fault(
+            node,
+            "only device, patient, manufacturer and model can come from the topic; name a field of the record",
         ),
         false => Ok(name),
     }

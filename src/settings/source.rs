@@ -1,14 +1,25 @@
 //! `[source]` and `[replay]`: where records come from, live and from files.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::broker_address::BrokerAddress;
-use super::reader::{Checked, Fault, Section, fault, filled_text, texts};
-use super::tree::{Node, quoted};
+use super::mistake::Origin;
+use super::quantity::Micros;
+use super::reader::{Checked, Fault, Section, duration, fault, filled_text, texts};
+use super::tree::{Node, Value, quoted};
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The longest keep-alive that MQTT can say.
+const LONGEST_KEEP_ALIVE: Micros = Micros(u16::MAX as i64 * Micros::SECOND.0);
+/// The longest session that MQTT can say; one second more is for ever.
+const LONGEST_SESSION: Micros = Micros((u32::MAX as i64 - 1) * Micros::SECOND.0);
+
+/// The broker and how to talk with it. Its Debug shows no password.
+#[derive(Clone, PartialEq, Serialize)]
 pub struct Source {
-    /// The broker: `mqtt://host:port` or `mqtts://host:port`.
+    /// The broker: `mqtt://host:port` or `mqtts://host:port`; user and password may stand before the host.
+    #[serde(skip)]
     pub url: String,
     /// Topic filters, at least one.
     pub topics: Vec<String>,
@@ -16,6 +27,47 @@ pub struct Source {
     pub qos: u8,
     /// The client's name at the broker, which keeps its session under it.
     pub client_id: String,
+    pub protocol: Protocol,
+    /// Empty: the URL's, or none.
+    pub user: String,
+    /// From the environment; empty: the file's, the URL's, or none.
+    #[serde(skip)]
+    pub password: String,
+    /// A file that holds the password; empty: none.
+    pub password_file: String,
+    /// A PEM file with the certificates of those who may vouch for the broker; empty: the system's.
+    pub ca: String,
+    /// A PEM file with the certificate that this client shows; empty: none.
+    pub certificate: String,
+    /// A PEM file with the certificate's private key.
+    pub key: String,
+    /// One second to 18 hours.
+    pub keep_alive: Micros,
+    /// How long the broker shall keep the session of this client while it is away (MQTT 5). Whole seconds.
+    pub session_expiry: Micros,
+    /// Unacknowledged messages that the broker may send (MQTT 5), at least 1.
+    pub receive_maximum: u16,
+    /// Whether the last message that the broker has retained of each topic is a record, too.
+    pub retained: bool,
+}
+
+/// Version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Protocol {
+    #[serde(rename = "3.1.1")]
+    V3,
+    #[serde(rename = "5")]
+    V5,
+}
+
+impl Protocol {
+    /// As the setting is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::V3 => "3.1.1",
+            Protocol::V5 => "5",
+        }
+    }
 }
 
 impl Default for Source {
@@ -25,7 +77,31 @@ impl Default for Source {
             topics: vec!["LifeSupportDevice/Sensor".into()],
             qos: 1,
             client_id: "wardflow".into(),
+            protocol: Protocol::V5,
+            user: String::new(),
+            password: String::new(),
+            password_file: String::new(),
+            ca: String::new(),
+            certificate: String::new(),
+            key: String::new(),
+            keep_alive: Micros(30 * Micros::SECOND.0),
+            session_expiry: Micros::DAY,
+            receive_maximum: 10_000,
+            retained: false,
         }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.url.parse::<BrokerAddress>().map(|address| address.to_string());
+        f.debug_struct("Source")
+            .field("url", &address.unwrap_or_default())
+            .field("topics", &self.topics)
+            .field("qos", &self.qos)
+            .field("client_id", &self.client_id)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,11 +120,27 @@ impl Default for Replay {
 impl Source {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Source {
         let default = Source::default();
+        let protocols = [Protocol::V5, Protocol::V3].map(|protocol| (protocol.name(), protocol));
         Source {
             url: section.read("url", default.url, url),
             topics: section.read("topics", default.topics, topics),
             qos: section.integer("qos", 0..=1, default.qos),
-            client_id: section.filled_text("client_id", default.client_id),
+            client_id: section.read("client_id", default.client_id, client_id),
+            protocol: section.choice("protocol", &protocols, default.protocol),
+            user: section.text("user", default.user),
+            password: section.read("password", default.password, password),
+            password_file: section.text("password_file", default.password_file),
+            ca: section.text("ca", default.ca),
+            certificate: section.text("certificate", default.certificate),
+            key: section.text("key", default.key),
+            keep_alive: section.read("keep_alive", default.keep_alive, |node| {
+                seconds(node, Micros::SECOND, LONGEST_KEEP_ALIVE)
+            }),
+            session_expiry: section.read("session_expiry", default.session_expiry, |node| {
+                seconds(node, Micros(0), LONGEST_SESSION)
+            }),
+            receive_maximum: section.integer("receive_maximum", 1..=u16::MAX, default.receive_maximum),
+            retained: section.boolean("retained", default.retained),
         }
     }
 }
@@ -64,10 +156,52 @@ impl Replay {
 
 /// Its errors never show the value: it may hold a password.
 fn url(node: &Node) -> Checked<String> {
-    let url = filled_text(node)?;
+    let Value::Text(url) = &node.value else {
+        return fault(node, "wants mqtt://host:port or mqtts://host:port");
+    };
     match url.parse::<BrokerAddress>() {
-        Ok(_) => Ok(url),
+        Ok(address) if !address.path.is_empty() => fault(
+            node,
+            "an address ends with the port: what follows the slash belongs into source.topics",
+        ),
+        Ok(_) => Ok(url.clone()),
         Err(_) => fault(node, "wants mqtt://host:port or mqtts://host:port"),
+    }
+}
+
+/// Files and command lines are read by others: only the environment may hold it.
+fn password(node: &Node) -> Checked<String> {
+    match (&node.origin, &node.given, &node.value) {
+        (Origin::Environment { .. }, Some(given), _) => Ok(given.clone()),
+        (_, _, Value::Text(text)) if text.is_empty() => Ok(String::new()),
+        _ => fault(
+            node,
+            "a password does not belong here (what was found is not shown): put it into a file and name that in source.password_file, or set WARDFLOW_SOURCE_PASSWORD",
+        ),
+    }
+}
+
+fn client_id(node: &Node) -> Checked<String> {
+    let id = filled_text(node)?;
+    match id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
+        true => fault(node, "wants at most 65,535 bytes, without control characters"),
+        false => Ok(id),
+    }
+}
+
+/// A duration of whole seconds.
+fn seconds(node: &Node, shortest: Micros, longest: Micros) -> Checked<Micros> {
+    let found = duration(node, Micros(0))?;
+    match found.0 % Micros::SECOND.0 == 0 && (shortest..=longest).contains(&found) {
+        true => Ok(found),
+        false => fault(
+            node,
+            format!(
+                "wants whole seconds from {}s to {}s",
+                shortest.0 / Micros::SECOND.0,
+                longest.0 / Micros::SECOND.0
+            ),
+        ),
     }
 }
 
@@ -76,16 +210,18 @@ fn topics(node: &Node) -> Checked<Vec<String>> {
     if topics.is_empty() {
         return fault(node, "wants at least one topic");
     }
+    let twice = |i: usize| topics[..i].contains(&topics[i]);
     let faults: Vec<Fault> = topics
         .iter()
         .enumerate()
-        .filter(|(_, topic)| !is_topic_filter(topic))
-        .map(|(i, topic)| Fault {
-            origin: node.element(i),
-            reason: format!(
-                "{} is no topic filter: + stands for a whole level, # for all levels at the end",
-                quoted(topic)
-            ),
+        .filter_map(|(i, topic)| {
+            let reason = match (wrong_filter(topic), twice(i)) {
+                (Some(why), _) => format!("{} is no topic filter: {why}", quoted(topic)),
+                (None, true) => format!("{} is there twice: its records would come twice", quoted(topic)),
+                (None, false) => return None,
+            };
+            let origin = node.element(i);
+            Some(Fault { origin, reason })
         })
         .collect();
     match faults.is_empty() {
@@ -94,14 +230,23 @@ fn topics(node: &Node) -> Checked<Vec<String>> {
     }
 }
 
-/// MQTT 3.1.1, section 4.7.
-fn is_topic_filter(topic: &str) -> bool {
-    let levels = topic.split('/').count();
-    topic.len() <= usize::from(u16::MAX)
-        && !topic.contains('\0')
-        && topic.split('/').enumerate().all(|(i, level)| match level {
-            "+" => true,
-            "#" => i + 1 == levels,
-            _ => !level.contains(['+', '#']),
-        })
+/// Why it is none: MQTT 5, sections 4.7 and 4.8.2.
+fn wrong_filter(topic: &str) -> Option<&'static str> {
+    if topic.len() > usize::from(u16::MAX) || topic.contains('\0') {
+        return Some("it has more than 65,535 bytes, or a zero byte");
+    }
+    let filter = match topic.strip_prefix("$share/") {
+        None => topic,
+        Some(shared) => match shared.split_once('/') {
+            Some((group, filter)) if !group.is_empty() && !group.contains(['+', '#']) && !filter.is_empty() => filter,
+            _ => return Some("a shared subscription is $share/GROUP/FILTER"),
+        },
+    };
+    let levels = filter.split('/').count();
+    let sound = filter.split('/').enumerate().all(|(i, level)| match level {
+        "+" => true,
+        "#" => i + 1 == levels,
+        _ => !level.contains(['+', '#']),
+    });
+    (!sound).then_some("+ stands for a whole level, # for all levels at the end")
 }

@@ -4,6 +4,7 @@
 //! holds the reader back, so the input is never read far ahead of the dataflow. Where the reader is paced, an epoch waits here until
 //! it is due; nobody waits for this thread when the process ends.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
@@ -14,9 +15,40 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use super::files::{Epoch, Reader};
 use super::records::ReadError;
 use super::{Chunk, Time};
+use crate::journal::JournalError;
 
 /// Epochs that wait for a worker at most.
 const AHEAD: usize = 2;
+
+/// Why a source can no longer be read.
+#[derive(Debug)]
+pub enum SourceError {
+    File(ReadError),
+    Journal(JournalError),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceError::File(error) => error.fmt(f),
+            SourceError::Journal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl From<ReadError> for SourceError {
+    fn from(error: ReadError) -> Self {
+        SourceError::File(error)
+    }
+}
+
+impl From<JournalError> for SourceError {
+    fn from(error: JournalError) -> Self {
+        SourceError::Journal(error)
+    }
+}
 
 /// What cuts a source into epochs.
 pub trait Epochs: Send + 'static {
@@ -24,15 +56,15 @@ pub trait Epochs: Send + 'static {
     ///
     /// # Errors
     /// A source that can no longer be read.
-    fn next_epoch(&mut self) -> Result<Option<Epoch>, ReadError>;
+    fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError>;
 
     /// Records so far, those of other processes' workers included.
     fn records(&self) -> u64;
 }
 
 impl Epochs for Reader {
-    fn next_epoch(&mut self) -> Result<Option<Epoch>, ReadError> {
-        Reader::next_epoch(self)
+    fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
+        Ok(Reader::next_epoch(self)?)
     }
 
     fn records(&self) -> u64 {
@@ -83,7 +115,7 @@ impl FeedHandle {
 pub fn start(
     mut reader: impl Epochs,
     workers: usize,
-    fail: impl FnOnce(ReadError) + Send + 'static,
+    fail: impl FnOnce(SourceError) + Send + 'static,
 ) -> Vec<FeedHandle> {
     let records = Arc::new(AtomicU64::new(0));
     let (mut queues, mut handles) = (Vec::new(), Vec::new());
@@ -227,7 +259,10 @@ mod tests {
         let inputs = Inputs::find(&paths.clone().map(|p| p.display().to_string())).expect("files");
         fs::remove_file(&paths[1]).expect("removed");
         let (tell, told) = bounded(1);
-        let fail = move |error: ReadError| tell.send(error.file).expect("the test waits");
+        let fail = move |error: SourceError| match error {
+            SourceError::File(error) => tell.send(error.file).expect("the test waits"),
+            SourceError::Journal(error) => panic!("{error}"),
+        };
         let handles = start(
             Reader::new(
                 &inputs,

@@ -183,12 +183,12 @@ impl InputFile {
         }
     }
 
-    /// What stands for the file where records come from a broker; its stem is the topic's last level.
+    /// What stands for the file where records come from a broker; its stem is the whole topic.
     pub(super) fn topic(topic: &str) -> InputFile {
         InputFile {
             path: None,
             name: topic.to_owned(),
-            stem: topic.rsplit('/').next().unwrap_or(topic).to_owned(),
+            stem: topic.to_owned(),
             form: Form::JsonLines,
             packing: Packing::Plain,
         }

@@ -1,17 +1,21 @@
-//! A live source: messages of a subscription, cut into epochs as they come.
+//! A live source: what has arrived and is durable, cut into epochs as it comes.
 //!
 //! An epoch is what has come within some milliseconds. A commit ends by records, bytes or time, whichever is first. Where the
-//! cuts fall changes no row: order is the order of arrival, and event time comes from the records.
+//! cuts fall changes no row: order is the order of arrival, and event time comes from the records. An epoch is in the epoch log,
+//! durably, before it is given away; a start after a crash first gives those of the log that were not committed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-
-use super::feed::Epochs;
+use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
-use super::mqtt::{Message, Subscription};
-use super::{Chunk, InputFile, Line, ReadError, time_of};
+use super::mqtt::Subscription;
+use super::recorded::{Recorded, Records};
+use super::tail::{Arrived, Ingest, Next, Tail};
+use super::{commit_of, time_of};
+use crate::disk::Disk;
+use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
 
 /// An epoch closes so long after its first message at the latest.
@@ -34,18 +38,37 @@ pub struct LiveCut {
     pub max_record_bytes: usize,
     /// Workers of this process.
     pub workers: usize,
-    /// Commits and records that earlier runs have made.
+    /// Commits that earlier runs have made, and the position behind them.
     pub first_commit: u32,
     pub first_position: u64,
 }
 
+/// What a live run keeps on disk, as its start has found it.
+pub struct Durable<D: Disk> {
+    pub ingest: Ingest<D>,
+    pub epochs: EpochLog<D>,
+    /// Epochs that were not committed.
+    pub uncommitted: Vec<journal::Epoch>,
+    pub records: Records<D>,
+    /// What this run works with.
+    pub start: Start,
+}
+
 /// Cuts what a subscription brings until `stop` says so.
-pub struct Live<S> {
-    subscription: Subscription,
+pub struct Live<D: Disk, S> {
+    subscription: Arc<Subscription>,
+    stopping: Arc<AtomicBool>,
+    tail: Arc<Tail>,
+    log: EpochLog<D>,
+    /// What this run works with, until it is in the log.
+    start: Option<Start>,
+    /// The uncommitted epochs, then the journal for what is no more at hand.
+    recorded: Recorded<D>,
+    is_recovering: bool,
+    /// Came with others and belongs to a later epoch.
+    ahead: Vec<Arrived>,
     cut: LiveCut,
     stop: S,
-    topics: Arc<[InputFile]>,
-    position: u64,
     commit: u32,
     epoch: u32,
     commit_records: u64,
@@ -68,17 +91,49 @@ enum Close {
     End,
 }
 
-impl<S: Fn() -> bool + Send + 'static> Live<S> {
-    pub fn new(subscription: Subscription, cut: LiveCut, stop: S) -> Live<S> {
+impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
+    /// `fail` is called when the journal cannot go on, `tell` when the user should know something.
+    pub fn new(
+        subscription: Subscription,
+        durable: Durable<D>,
+        cut: LiveCut,
+        stop: S,
+        fail: impl FnOnce(JournalError) + Send + 'static,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Live<D, S> {
         let now = Instant::now();
+        let (subscription, stopping) = (Arc::new(subscription), Arc::new(AtomicBool::new(false)));
+        let Durable {
+            ingest,
+            epochs,
+            uncommitted,
+            records,
+            start,
+        } = durable;
+        let (commit, epoch) = match uncommitted.last() {
+            Some(last) => (commit_of(last.time), last.time as u32 + 1), // the lower half
+            None => (cut.first_commit, 0),
+        };
+        let tail = ingest.start(Arc::clone(&subscription), Arc::clone(&stopping), fail, tell);
         Live {
-            position: cut.first_position,
-            commit: cut.first_commit,
             subscription,
+            stopping,
+            tail,
+            log: epochs,
+            start: Some(start),
+            is_recovering: !uncommitted.is_empty(),
+            recorded: Recorded::new(
+                uncommitted,
+                records,
+                cut.first_position,
+                (cut.workers, 0..cut.workers),
+                cut.max_record_bytes,
+            ),
+            ahead: Vec::new(),
+            commit,
             cut,
             stop,
-            topics: Arc::from([]),
-            epoch: 0,
+            epoch,
             commit_records: 0,
             commit_bytes: 0,
             commit_began: None,
@@ -89,83 +144,53 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
     }
 
     /// Waits for messages until there is a reason to close the epoch.
-    fn gather(&mut self, batch: &mut Vec<Message>) -> Close {
+    fn gather(&mut self, batch: &mut Vec<Arrived>) -> Result<Close, JournalError> {
+        let most = usize::try_from(self.cut.epoch_records).unwrap_or(usize::MAX);
         let mut first: Option<Instant> = None;
         let mut bytes = 0;
         loop {
-            if (self.stop)() {
+            if (self.stop)() && !self.stopping.swap(true, Ordering::SeqCst) {
                 self.subscription.stop(); // what is on its way still comes, then the end
             }
-            let wait = match first {
-                Some(first) => EPOCH_TIME.saturating_sub(first.elapsed()),
-                None => LOOK,
-            };
-            match self.subscription.messages().recv_timeout(wait) {
-                Ok(message) => {
-                    first.get_or_insert_with(Instant::now);
-                    bytes += message.payload.len();
-                    batch.push(message);
-                    if batch.len() as u64 >= self.cut.epoch_records || bytes >= EPOCH_BYTES {
-                        return Close::Records;
-                    }
+            if !self.ahead.is_empty() {
+                first.get_or_insert_with(Instant::now);
+                let room = most - batch.len();
+                let fits = self.ahead.iter().take(room).scan(bytes, |sum, arrived| {
+                    let before = *sum;
+                    *sum += arrived.payload.len();
+                    (before < EPOCH_BYTES).then_some(*sum)
+                });
+                let (mut count, mut sum) = (0, bytes);
+                fits.for_each(|with| (count, sum) = (count + 1, with));
+                bytes = sum;
+                batch.extend(self.ahead.drain(..count));
+                if batch.len() >= most || bytes >= EPOCH_BYTES {
+                    return Ok(Close::Records);
                 }
-                Err(RecvTimeoutError::Disconnected) => return Close::End,
-                Err(RecvTimeoutError::Timeout) if first.is_some() => return Close::Records,
-                Err(RecvTimeoutError::Timeout) => {
+            }
+            let now = Instant::now();
+            let until = first.map_or(now + LOOK, |first| first + EPOCH_TIME);
+            let position = self.recorded.dealer.position + batch.len() as u64;
+            match self.tail.next(position, until) {
+                Next::AtHand(group) => self.ahead = group,
+                Next::InJournal(end) => {
+                    self.recorded.records.skip_to(position);
+                    let room = (most - batch.len()) as u64;
+                    self.ahead = self.recorded.records.take(room.min(end - position))?;
+                }
+                Next::End if first.is_some() => return Ok(Close::Records),
+                Next::End => return Ok(Close::End),
+                Next::Nothing if first.is_some() => return Ok(Close::Records),
+                Next::Nothing => {
                     if self.interval_is_over() {
-                        return Close::Interval;
+                        return Ok(Close::Interval);
                     }
                     if self.last_arrival.elapsed() >= self.cut.idle_after && self.last_tick.elapsed() >= IDLE_TICK {
-                        return Close::Idle;
+                        return Ok(Close::Idle);
                     }
                 }
             }
         }
-    }
-
-    /// The messages as one chunk for each worker, in order.
-    fn chunks(&mut self, batch: Vec<Message>) -> Vec<Chunk> {
-        let share = batch.len().div_ceil(self.cut.workers).max(1);
-        let mut batch = batch.into_iter().peekable();
-        let mut chunks = Vec::with_capacity(self.cut.workers);
-        for _ in 0..self.cut.workers {
-            let mut chunk = Chunk::new(self.position, &self.topics, 0);
-            for message in batch.by_ref().take(share) {
-                let length = message.payload.len() as u64;
-                let kept = message.payload.len().min(self.cut.max_record_bytes);
-                let start = chunk.bytes.len() as u32; // an epoch stays far below 4 GiB
-                chunk.bytes.extend_from_slice(&message.payload[..kept]);
-                chunk.lines.push(Line {
-                    start,
-                    end: chunk.bytes.len() as u32,
-                    file: self.topic(&message.topic),
-                    number: self.position + 1,
-                    length,
-                    received: message.received,
-                    fault: None,
-                });
-                self.position += 1;
-                self.commit_records += 1;
-                self.commit_bytes += length;
-            }
-            chunks.push(chunk);
-        }
-        // Topics may have been met while the chunks were made.
-        chunks
-            .iter_mut()
-            .for_each(|chunk| chunk.files = Arc::clone(&self.topics));
-        chunks
-    }
-
-    /// The place of a topic among those met so far.
-    fn topic(&mut self, topic: &str) -> u32 {
-        let known = self.topics.iter().position(|known| known.name == topic);
-        let place = known.unwrap_or_else(|| {
-            let more = self.topics.iter().cloned().chain([InputFile::topic(topic)]);
-            self.topics = more.collect();
-            self.topics.len() - 1
-        });
-        place as u32 // far fewer than 2^32
     }
 
     fn next_commit(&mut self) {
@@ -184,26 +209,46 @@ impl<S: Fn() -> bool + Send + 'static> Live<S> {
             || self.commit_bytes >= self.cut.commit_bytes
             || self.interval_is_over()
     }
-}
 
-impl<S: Fn() -> bool + Send + 'static> Epochs for Live<S> {
-    fn next_epoch(&mut self) -> Result<Option<Epoch>, ReadError> {
-        if self.finished {
+    fn count(&mut self, epoch: &Epoch, bytes: u64) {
+        self.commit_records += epoch.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        self.commit_bytes += bytes;
+        self.commit_began.get_or_insert_with(Instant::now);
+    }
+
+    /// The next epoch of those that were not committed.
+    fn recover(&mut self) -> Result<Option<Epoch>, JournalError> {
+        let Some((epoch, bytes)) = self.recorded.next()? else {
+            self.is_recovering = false;
+            if self.commit_is_full() {
+                self.next_commit();
+            }
             return Ok(None);
+        };
+        // What a commit already holds counts towards its size; the earlier ones are over.
+        if commit_of(epoch.time) == self.commit {
+            self.count(&epoch, bytes);
         }
+        Ok(Some(epoch))
+    }
+
+    fn cut(&mut self) -> Result<Epoch, JournalError> {
         let mut batch = Vec::new();
-        let close = self.gather(&mut batch);
-        match close {
-            Close::Interval => self.next_commit(),
-            _ => drop(self.commit_began.get_or_insert_with(Instant::now)),
+        let close = self.gather(&mut batch)?;
+        if let Close::Interval = close {
+            self.next_commit();
         }
         let received_some = !batch.is_empty();
-        let mut chunks = self.chunks(batch);
+        let position = self.recorded.dealer.position;
+        let (mut chunks, bytes) = self.recorded.dealer.deal(batch);
+        let mut silence = None;
         match close {
             Close::Records | Close::Interval => {}
             Close::Idle => {
+                let at = wall_clock();
                 self.last_tick = Instant::now();
-                chunks[0].idle = Some(wall_clock());
+                chunks[0].idle = Some(at);
+                silence = Some(Silence { position, at });
             }
             Close::End => self.finished = true,
         }
@@ -211,18 +256,46 @@ impl<S: Fn() -> bool + Send + 'static> Epochs for Live<S> {
             self.last_arrival = Instant::now();
         }
         let time = time_of(self.commit, self.epoch);
-        self.epoch += 1;
-        if self.commit_is_full() {
-            self.next_commit();
+        if let Some(start) = self.start.take() {
+            self.log.begin(&start, time)?;
         }
-        Ok(Some(Epoch {
+        self.log.append(&journal::Epoch {
+            time,
+            ends: vec![self.recorded.dealer.position],
+            silence,
+        })?;
+        self.epoch += 1;
+        let epoch = Epoch {
             time,
             chunks,
             due: None,
-        }))
+        };
+        let is_interval = matches!(close, Close::Interval);
+        self.count(&epoch, bytes);
+        if is_interval {
+            self.commit_began = None; // nothing is in it yet
+        }
+        if self.commit_is_full() {
+            self.next_commit();
+        }
+        Ok(epoch)
+    }
+}
+
+impl<D: Disk, S: Fn() -> bool + Send + 'static> Epochs for Live<D, S> {
+    fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
+        if self.is_recovering
+            && let Some(epoch) = self.recover()?
+        {
+            return Ok(Some(epoch));
+        }
+        match self.finished {
+            true => Ok(None),
+            false => Ok(Some(self.cut()?)),
+        }
     }
 
     fn records(&self) -> u64 {
-        self.position - self.cut.first_position
+        self.recorded.dealer.position - self.cut.first_position
     }
 }

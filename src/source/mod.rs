@@ -1,7 +1,7 @@
 //! Where records come from, cut into epochs.
 //!
 //! In: files, folders, globs or standard input (JSON lines, CSV or Parquet, packed or not), or an MQTT broker. Out: for every epoch,
-//! one [`Chunk`] of raw records for each worker of this process; rows of CSV and Parquet have become JSON objects by then, so that one
+//! one [`Chunk`] of raw records for each worker of this process, what is live only once it is durable in the journal; rows of CSV and Parquet have become JSON objects by then, so that one
 //! parser reads all. Of files, epochs and commits are cut by position in the input and by event times and nothing else, so every
 //! process of a cluster cuts the same ones without asking the others; live ones are cut as the records come.
 
@@ -19,16 +19,20 @@ mod mqtt;
 mod order;
 mod pace;
 mod parquet_rows;
+mod recorded;
 mod records;
+mod tail;
 #[cfg(test)]
 mod testing;
 
 pub use chunk::{Chunk, Line, Record};
 pub use epoch::{Time, commit_of, end_of_commit, time_of};
-pub use feed::{Epochs, Feed, FeedHandle, start};
-pub use files::{Cut, Reader};
+pub use feed::{Epochs, Feed, FeedHandle, SourceError, start};
+pub use files::{Cut, Epoch, Reader};
 pub use inputs::{InputError, InputFile, Inputs};
-pub use live::{Live, LiveCut};
-pub use mqtt::{Connectivity, MqttError, Subscription, subscribe};
+pub use live::{Durable, Live, LiveCut};
+pub use mqtt::{Connectivity, Message, MqttError, Subscription, subscribe};
 pub use pace::Speed;
+pub use recorded::{Recorded, Records};
 pub use records::ReadError;
+pub use tail::{Ingest, Release, Wish};

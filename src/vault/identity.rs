@@ -7,8 +7,9 @@ use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use super::digest::DigestSecret;
+use super::digest::{Digest, DigestSecret};
 use super::error::VaultError;
+use super::key_text::SecretKey;
 use super::keyring::Keyring;
 use super::keys::KeyEncryptionKey;
 use super::store::Vault;
@@ -151,6 +152,15 @@ impl Sealer {
             .map_err(|_| VaultError::TooLong { what: "an identity" })?;
         let sealed = [nonce.as_slice(), &ciphertext].concat();
         Ok(SealedIdentity { tag, key, sealed })
+    }
+
+    pub(super) fn digest_of(&self, patient: &str) -> Digest {
+        self.digests.patient(patient)
+    }
+
+    /// The patient's data key, wrapped and in clear.
+    pub(super) fn data_key(&self, patient: &str) -> Result<(WrappedKey, SecretKey), VaultError> {
+        self.keyring.data_key(self.digest_of(patient), patient)
     }
 
     /// The encoded identity has its lengths in it, so only the patient's needs to be told apart.

@@ -62,6 +62,11 @@ impl fmt::Display for KeyNotice {
 }
 
 impl KeyEncryptionKey {
+    #[cfg(test)]
+    pub fn for_tests(key: zeroize::Zeroizing<[u8; 32]>) -> KeyEncryptionKey {
+        KeyEncryptionKey(key)
+    }
+
     /// Loads the key that `[keys] kek` names; [`KeySource::StateFolder`] means the file `kek` in `state_folder`,
     /// made on first use.
     pub fn load(source: &KeySource, state_folder: &Path) -> Result<LoadedKey, VaultError> {

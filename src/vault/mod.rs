@@ -21,6 +21,7 @@ mod keyring;
 mod keys;
 mod payload;
 mod reader;
+mod segment;
 mod store;
 mod wrap;
 
@@ -33,4 +34,5 @@ pub use intake::{Intake, SightedIdentity, Sighting};
 pub use keys::{KeyEncryptionKey, KeyNotice, LoadedKey};
 pub use payload::PayloadSealer;
 pub use reader::{IdentityVersion, PatientRecord, VaultReader};
+pub use segment::{DataKeyId, IdentityCipher, IdentityOpener, SegmentKey, SegmentKeys};
 pub use store::Vault;

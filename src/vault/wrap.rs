@@ -44,6 +44,8 @@ pub(super) enum Purpose<'a> {
     Identities(&'a str),
     /// Seals raw payloads in quarantine.
     Payloads,
+    /// Seals a segment of the journal.
+    Segment,
 }
 
 impl Purpose<'_> {
@@ -51,6 +53,7 @@ impl Purpose<'_> {
         let (kind, patient) = match self {
             Self::Identities(patient) => (b'i', patient),
             Self::Payloads => (b'p', ""),
+            Self::Segment => (b's', ""),
         };
         let mut data = Vec::with_capacity(2 + id.0.len() + patient.len());
         data.extend_from_slice(&[FORMAT_VERSION, kind]);
@@ -143,6 +146,7 @@ impl KeyWrapper {
                 what: match purpose {
                     Purpose::Identities(_) => "a patient's wrapped data key",
                     Purpose::Payloads => "the wrapped key of the quarantined payloads",
+                    Purpose::Segment => "the wrapped key of a journal's segment",
                 },
             })?;
         Ok(key)

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::vec::Map;
 
+use super::super::Mark;
 use super::super::mark_late;
-use super::super::replay::{Plan, replay};
+use super::super::replay::{Life, Plan, Seen, replay, replay_lives};
 use super::super::watermark::{watermark, watermark_per_device};
 use super::*;
 use crate::record::{Device, Reading};
@@ -112,49 +113,59 @@ fn groupings(per_device: bool) -> Vec<Grouping> {
     }
 }
 
-/// Through the operators themselves.
-fn run(case: &Case, plan: Plan) -> Outcome {
-    let readings: Vec<Reading> = (0..)
-        .zip(&case.samples)
-        .map(|(at, sample)| reading(at, sample))
-        .collect();
-    let shared = Arc::new(case.clone());
-    let results = replay(plan, readings, move |readings, ends, seen| {
-        let Case { rules, per_device, .. } = *shared;
-        let (readings, steps) = match per_device {
-            true => watermark_per_device(readings, ends, rules),
-            false => {
-                let (readings, steps) = watermark(readings, ends, rules);
-                (mark_late(readings, steps.clone(), rules), steps)
-            }
-        };
-        let samples = Arc::clone(&shared);
-        let scored = readings.map(move |reading| {
-            let sample = &samples.samples[reading.position as usize];
-            let attribution = sample.anomalous.then(Box::default);
-            Scored {
-                score: sample.score,
-                attribution,
-                threshold: None,
-                reading,
-            }
-        });
-        let windows = Tumbling {
-            groupings: groupings(per_device),
-            measures: 2,
-            rules,
-            per_device,
-        };
-        let (scored, rows) = tumbling(scored, steps, windows);
-        let (late, row) = (seen.clone(), seen);
-        scored.inspect(move |s| {
-            late.borrow_mut()
-                .push((Some((s.reading.position, s.reading.late)), None))
-        });
-        rows.inspect(move |r| row.borrow_mut().push((None, Some(row_of(r)))));
+/// What a worker sees: a reading's position and lateness, or a row.
+type Sight = (Option<(u64, bool)>, Option<Row>);
+
+/// The operators themselves.
+fn build<'scope>(
+    case: &Arc<Case>,
+    readings: Rows<'scope, Reading>,
+    ends: Rows<'scope, Mark>,
+    checkpoints: Option<&Checkpoints>,
+    seen: Seen<Sight>,
+) {
+    let Case { rules, per_device, .. } = **case;
+    let (readings, steps) = match per_device {
+        true => watermark_per_device(readings, ends, rules, checkpoints),
+        false => {
+            let (readings, steps) = watermark(readings, ends, rules, checkpoints);
+            (mark_late(readings, steps.clone(), rules, checkpoints), steps)
+        }
+    };
+    let samples = Arc::clone(case);
+    let scored = readings.map(move |reading| {
+        let sample = &samples.samples[reading.position as usize];
+        let attribution = sample.anomalous.then(Box::default);
+        Scored {
+            score: sample.score,
+            attribution,
+            threshold: None,
+            reading,
+        }
     });
+    let windows = Tumbling {
+        groupings: groupings(per_device),
+        measures: 2,
+        rules,
+        per_device,
+    };
+    let (scored, rows) = tumbling(scored, steps, windows, checkpoints);
+    let (late, row) = (seen.clone(), seen);
+    scored.inspect(move |s| {
+        late.borrow_mut()
+            .push((Some((s.reading.position, s.reading.late)), None))
+    });
+    rows.inspect(move |r| row.borrow_mut().push((None, Some(row_of(r)))));
+}
+
+fn readings(case: &Case) -> Vec<Reading> {
+    let samples = (0..).zip(&case.samples);
+    samples.map(|(at, sample)| reading(at, sample)).collect()
+}
+
+fn outcome(case: &Case, sights: Vec<Sight>) -> Outcome {
     let (mut late, mut rows) = (Vec::new(), Vec::new());
-    for (reading, row) in results {
+    for (reading, row) in sights {
         late.extend(reading);
         rows.extend(row);
     }
@@ -170,6 +181,32 @@ fn run(case: &Case, plan: Plan) -> Outcome {
         late: late.into_iter().map(|(_, late)| late).collect(),
         rows,
     }
+}
+
+fn run(case: &Case, plan: Plan) -> Outcome {
+    let shared = Arc::new(case.clone());
+    let sights = replay(plan, readings(case), move |readings, ends, seen| {
+        build(&shared, readings, ends, None, seen);
+    });
+    outcome(case, sights)
+}
+
+/// By several runs, each going on from the state that the one before it has committed.
+fn run_lives(case: &Case, lives: Vec<Life>) -> Outcome {
+    let shared = Arc::new(case.clone());
+    let is_committed = |(reading, row): &Sight, rows: usize| {
+        let position = reading.map(|(position, _)| position);
+        position.or(row.as_ref().map(|row| row.completed_at)) < Some(rows as u64)
+    };
+    let sights = replay_lives(
+        lives,
+        readings(case),
+        is_committed,
+        move |readings, ends, checkpoints, seen| {
+            build(&shared, readings, ends, Some(checkpoints), seen);
+        },
+    );
+    outcome(case, sights)
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -261,6 +298,12 @@ proptest! {
         // The watermark takes each worker's readings in source order, and timely keeps no order among batches of an epoch.
         prop_assert_eq!(run(&case, Plan { batch: usize::MAX, ..plan }), want);
     }
+
+    #[test]
+    fn runs_that_go_on_from_a_commit_change_nothing(case in case(), lives in Life::any_in_order()) {
+        let want = reference::run(&case);
+        prop_assert_eq!(run_lives(&case, lives), want);
+    }
 }
 
 /// Zero has two signs: which of them is least and greatest must not be left to the processor.
@@ -332,7 +375,7 @@ fn a_workers_first_reading_finds_what_was_complete_before_it() {
         out_of_reach: complete - 10,
     };
     let (mut domains, mut rows) = (Domains::default(), Vec::new());
-    complete(&mut domains, &step(3, 5), &rules, &mut rows);
+    complete(&mut domains, &step(3, 5), &rules, false, &mut rows);
     let entry = Entry {
         position: 4,
         index: 2,
@@ -344,7 +387,7 @@ fn a_workers_first_reading_finds_what_was_complete_before_it() {
         anomalous: false,
     };
     domains.entry(None).or_default().add(entry, 1);
-    complete(&mut domains, &step(9, 6), &rules, &mut rows);
+    complete(&mut domains, &step(9, 6), &rules, false, &mut rows);
     let written: Vec<_> = rows
         .iter()
         .map(|row| (row.start, row.revision, row.completed_at))

@@ -483,3 +483,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn device_and_others_may_be_levels_of_the_topic() {
+    let parser = parser_of(Fields {
+        device: DeviceFrom::Field("@topic/3".into()),
+        patient: "@topic/2".into(),
+        model: "@topic/4".into(),
+        ..fields()
+    });
+    let line = br#"{"timestamp":1508039751778,"@topic/3":"no","patient_id":"no"}"#;
+    let read = |topic: &str| parser.parse(line, line.len() as u64, 0, topic);
+    let reading = read("ward/P-1/D-1/M").expect("a reading").reading;
+    assert_eq!(&*reading.device, "D-1");
+    assert_eq!(reading.patient.as_deref(), Some("P-1"));
+    assert_eq!(reading.facts.expect("from the topic").model.as_deref(), Some("M"));
+    let reading = read("ward//D-1").expect("a reading").reading;
+    assert_eq!(
+        (reading.patient, reading.facts.expect("as above").model.clone()),
+        (None, None)
+    );
+    for topic in ["ward/P-1", "ward/P-1/"] {
+        let rejection = read(topic).map(drop).expect_err("no device");
+        assert_eq!(
+            (rejection.reason, rejection.detail.as_str()),
+            (Reason::NoDevice, "no @topic/3")
+        );
+    }
+}

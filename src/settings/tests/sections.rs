@@ -179,3 +179,104 @@ fn sizes_have_decimal_and_binary_units() {
     }
     assert_eq!(good("output.commit_bytes = 9").output.commit_bytes, 9);
 }
+
+#[test]
+fn the_source_section_is_read() {
+    let source = good(
+        "[source]\nurl = \"mqtts://b\"\ntopics = [\"$share/g/+/#\", \"a\"]\nprotocol = \"3.1.1\"\nuser = \"u\"\npassword = \"\"
+         password_file = \"p\"\nca = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nkeep_alive = \"2m\"
+         session_expiry = \"0s\"\nreceive_maximum = 65535\nretained = true",
+    )
+    .source;
+    assert_eq!((source.protocol, source.user.as_str()), (Protocol::V3, "u"));
+    let files = [&source.password_file, &source.ca, &source.certificate, &source.key];
+    assert_eq!(files, ["p", "ca.pem", "c.pem", "k.pem"]);
+    assert_eq!(
+        (source.keep_alive, source.session_expiry),
+        (Micros(120_000_000), Micros(0))
+    );
+    assert_eq!((source.receive_maximum, source.retained), (65535, true));
+    refused(
+        "source.keep_alive = \"500ms\"",
+        "ward.toml:2: [source] keep_alive: wants whole seconds from 1s to 65535s",
+    );
+    let lines = load("source.topics = [\"$share/g\", \"a/#/b\", \"x\", \"x\"]").expect_err("three mistakes");
+    for (line, reason) in lines.iter().zip([
+        "\"$share/g\" is no topic filter: a shared subscription is $share/GROUP/FILTER",
+        "\"a/#/b\" is no topic filter: + stands for a whole level, # for all levels at the end",
+        "\"x\" is there twice: its records would come twice",
+    ]) {
+        assert!(line.ends_with(reason), "{line}");
+    }
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn a_password_comes_from_the_environment_alone_and_is_not_shown() {
+    let environment = [("WARDFLOW_SOURCE_PASSWORD", "[1"), ("WARDFLOW_SOURCE_USER", "u")];
+    let settings = load_path("realtime_analytics", &[], &environment).expect("good settings");
+    assert_eq!(settings.source.password, "[1");
+    assert!(!format!("{settings:?}").contains("[1"));
+    assert!(!settings.canonical_json().contains("[1"));
+    for lines in [
+        load("source.password = \"hunter2\"").expect_err("a file"),
+        set(&["source.password=hunter2"]).expect_err("a command line"),
+    ] {
+        assert!(
+            lines[0].contains("WARDFLOW_SOURCE_PASSWORD") && !lines[0].contains("hunter2"),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn levels_of_the_topic_may_be_fields() {
+    let record = good(
+        "[record]\ndevice = \"@topic/3\"\npatient = \"@topic/1\"\n[source]\ntopics = [\"a/#\", \"$share/g/a/+/+\"]",
+    )
+    .record;
+    let levels: Vec<_> = record.of_topic().map(|(key, _, level)| (key, level)).collect();
+    assert_eq!(levels, [("device", 3), ("patient", 1)]);
+    assert!(record.fields().all(|(key, _)| key != "device" && key != "patient"));
+    refused(
+        "[record]\nmodel = \"@topic/0\"",
+        "ward.toml:3: [record] model: \"@topic/0\" is no level of a topic; write \"@topic/1\" for its first level",
+    );
+    refused(
+        "[record]\nname = \"@topic/1\"",
+        "ward.toml:3: [record] name: only device, patient, manufacturer and model can come from the topic; name a field of the record",
+    );
+    refused(
+        "[record]\ndevice = \"@topic/3\"",
+        "ward.toml:3: [record] device: record.device = \"@topic/3\", and the topics of \"LifeSupportDevice/Sensor\" have 2 levels",
+    );
+}
+
+#[test]
+fn settings_of_the_broker_that_contradict_each_other_are_told() {
+    for (text, reason) in [
+        (
+            "source.ca = \"ca.pem\"",
+            "source.ca is for encrypted connections, and source.url is none: write mqtts://",
+        ),
+        (
+            "source.url = \"mqtts://b\"\nsource.key = \"k\"",
+            "source.key needs its certificate: set source.certificate",
+        ),
+        (
+            "source.url = \"mqtt://u:p@b\"\nsource.user = \"u\"",
+            "there is a user in source.url and in source.user: remove one of them",
+        ),
+        (
+            "source.url = \"mqtt://u:p@b\"\nsource.password_file = \"f\"",
+            "there is a password in source.url and in source.password_file: remove one of them",
+        ),
+        (
+            "source.password_file = \"f\"",
+            "source.password_file needs a user: set source.user",
+        ),
+    ] {
+        let lines = load(text).expect_err(text);
+        assert!(lines[0].ends_with(reason), "{lines:?}");
+    }
+}

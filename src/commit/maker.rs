@@ -1,0 +1,226 @@
+//! Makes commits, on a thread of its own: the workers go on meanwhile.
+//!
+//! In: what belongs to a commit, once all of it is staged: files, counts and, in a live run, what has changed in the dataflow's
+//! state. Out: the state's run, then the manifest, durable, then the files where readers look; then what nobody needs
+//! any more is let go. Commits are made in order.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::{Anchor, Manifest, OutputFolder, Staged};
+use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::sink::SinkError;
+use crate::snapshot::{Entry, SnapshotError, Snapshots};
+
+/// What a live run keeps of its state and journal.
+pub struct Keeping<D: Disk = LocalDisk> {
+    pub snapshots: Snapshots<D>,
+    pub journal: Box<dyn JournalLink>,
+}
+
+/// What the journal has to do with commits.
+pub trait JournalLink: Send {
+    /// A commit up to this position is being made: whether its state is to be an anchor, and the position before which no anchor is needed
+    /// any more.
+    fn committing(&mut self, position: u64) -> (bool, u64);
+
+    /// It has been made.
+    fn committed(&mut self, manifest: &Manifest);
+}
+
+/// What a commit is made of.
+pub struct Job {
+    pub number: u32,
+    pub staged: Staged,
+    /// Of the dataflow's state.
+    pub changes: Vec<Entry>,
+}
+
+/// The thread that makes commits.
+pub struct Maker {
+    jobs: Sender<Job>,
+    thread: JoinHandle<OutputFolder>,
+    manifest: Arc<Mutex<Manifest>>,
+}
+
+/// Why a commit cannot be made.
+#[derive(Debug)]
+pub enum CommitError {
+    Files(SinkError),
+    State(SnapshotError),
+}
+
+impl std::fmt::Display for CommitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CommitError::Files(error) => error.fmt(f),
+            CommitError::State(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+impl From<SinkError> for CommitError {
+    fn from(error: SinkError) -> Self {
+        CommitError::Files(error)
+    }
+}
+
+impl From<SnapshotError> for CommitError {
+    fn from(error: SnapshotError) -> Self {
+        CommitError::State(error)
+    }
+}
+
+fn locked(manifest: &Mutex<Manifest>) -> MutexGuard<'_, Manifest> {
+    manifest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Maker {
+    /// Over `folder`, from `manifest` on. Commits before number `made_before` have been made by an earlier run of the same replay: they
+    /// are made again without being taken back first. `fail` is called when a commit cannot be made, and must not return.
+    pub fn start(
+        folder: OutputFolder,
+        manifest: Manifest,
+        made_before: u32,
+        keeping: Option<Keeping>,
+        fail: impl Fn(CommitError) + Send + 'static,
+    ) -> Maker {
+        let (jobs, waiting) = unbounded();
+        let shared = Arc::new(Mutex::new(manifest));
+        let work = Commits {
+            folder,
+            manifest: Arc::clone(&shared),
+            made_before,
+            keeping,
+        };
+        let thread = thread::spawn(move || work.run(&waiting, fail));
+        Maker {
+            jobs,
+            thread,
+            manifest: shared,
+        }
+    }
+
+    /// Has a commit made; what is in it is staged.
+    pub fn make(&self, number: u32, staged: Staged, changes: Vec<Entry>) {
+        // The thread only ends before us when it has failed, and then the process does.
+        let _ = self.jobs.send(Job {
+            number,
+            staged,
+            changes,
+        });
+    }
+
+    /// How far the output has come.
+    pub fn manifest(&self) -> Manifest {
+        locked(&self.manifest).clone()
+    }
+
+    /// Waits for all commits, and marks the input as taken to its end where it is `complete`.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn finish(self, complete: bool) -> Result<Manifest, SinkError> {
+        drop(self.jobs);
+        let Ok(folder) = self.thread.join() else {
+            return Ok(locked(&self.manifest).clone()); // its panic has ended the process
+        };
+        let mut manifest = locked(&self.manifest).clone();
+        manifest.complete |= complete;
+        folder.complete(&manifest)?;
+        Ok(manifest)
+    }
+}
+
+/// Makes commits, one after the other.
+pub struct Commits<D: Disk = LocalDisk> {
+    folder: OutputFolder<D>,
+    manifest: Arc<Mutex<Manifest>>,
+    made_before: u32,
+    keeping: Option<Keeping<D>>,
+}
+
+impl<D: Disk> Commits<D> {
+    /// For a live run, from `manifest` on.
+    #[cfg(test)]
+    pub fn continuing(folder: OutputFolder<D>, manifest: Manifest, keeping: Keeping<D>) -> Commits<D> {
+        Commits {
+            folder,
+            manifest: Arc::new(Mutex::new(manifest)),
+            made_before: 0,
+            keeping: Some(keeping),
+        }
+    }
+
+    fn run(mut self, jobs: &Receiver<Job>, fail: impl Fn(CommitError)) -> OutputFolder<D> {
+        for job in jobs {
+            if let Err(error) = self.make(job) {
+                fail(error);
+                break;
+            }
+        }
+        self.folder
+    }
+
+    /// # Errors
+    /// A folder that cannot be written, or a state that cannot be read.
+    pub fn make(&mut self, job: Job) -> Result<(), CommitError> {
+        let Job {
+            number,
+            staged,
+            changes,
+        } = job;
+        crash_point("commit.staged");
+        let mut manifest = locked(&self.manifest).clone();
+        let mut files = staged.files;
+        files.sort();
+        manifest.commits = number + 1;
+        manifest.last = files;
+        manifest.tally.add(&staged.tally);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.add(&mut manifest, number, changes)?;
+        }
+        match number < self.made_before {
+            true => self.folder.republish(&manifest)?,
+            false => self.folder.commit(&manifest)?,
+        }
+        crash_point("commit.published");
+        *locked(&self.manifest) = manifest.clone();
+        if let Some(keeping) = &mut self.keeping {
+            keeping.let_go(&manifest)?;
+        }
+        Ok(())
+    }
+}
+
+impl<D: Disk> Keeping<D> {
+    /// Adds a commit's changes of state to the manifest, and merges what has piled up.
+    fn add(&mut self, manifest: &mut Manifest, number: u32, changes: Vec<Entry>) -> Result<(), CommitError> {
+        manifest.runs.extend(self.snapshots.write(number, changes)?);
+        crash_point("commit.snapshot");
+        if let Some(due) = Snapshots::<D>::due(&manifest.runs) {
+            let merged = self.snapshots.merge(&manifest.runs[due.clone()], due.start == 0)?;
+            manifest.runs.splice(due, merged);
+        }
+        let (anchor, needed_from) = self.journal.committing(manifest.position());
+        manifest.anchors.retain(|anchor| anchor.position >= needed_from);
+        if anchor {
+            manifest.anchors.push(Anchor {
+                commits: manifest.commits,
+                position: manifest.position(),
+                runs: manifest.runs.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the runs that neither the state nor an anchor is made of.
+    fn let_go(&mut self, manifest: &Manifest) -> Result<(), CommitError> {
+        self.journal.committed(manifest);
+        Ok(self.snapshots.remove_all_but(&manifest.kept_runs())?)
+    }
+}

@@ -1,0 +1,296 @@
+//! The epoch log: how the journals were cut into epochs, durable before an epoch enters the dataflow.
+//!
+//! One record for each epoch: its time, the position behind its last record in every journal, and a silence, if it tells of one.
+//! Before the first epoch of a run stands a record of the run: program, settings, device collection. A replay that follows the log
+//! repeats a live run as it was.
+//!
+//! ```text
+//! file:   "wardflow epochs\n" | form u32 | checksum u64
+//! record: length u32 | checksum u64 | JSON
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::segment::damaged;
+use super::{JournalError, failed};
+use crate::disk::{Disk, DiskFile, crash_point};
+use crate::record::EventTime;
+
+/// The dataflow's timestamp of an epoch.
+type Time = u64;
+
+const MAGIC: &[u8; 16] = b"wardflow epochs\n";
+const FORM: u32 = 1;
+const HEADER: usize = 16 + 4 + 8;
+const RECORD_HEADER: usize = 4 + 8;
+const EXTENSION: &str = "epochs";
+/// A file is ended behind so many bytes.
+const FILE_BYTES: u64 = 8 << 20;
+
+/// An epoch as it was cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// The dataflow's timestamp: the commit in the upper half, the epoch in it in the lower.
+    pub time: Time,
+    /// The position behind its last record, of every journal.
+    pub ends: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub silence: Option<Silence>,
+}
+
+/// That the source had been silent before the record at `position`: event time is taken to have come to `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    pub position: u64,
+    pub at: EventTime,
+}
+
+/// What a run worked with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    pub program: String,
+    /// Fingerprint of the settings that decide rows.
+    pub settings: String,
+    /// The device collection's fingerprint.
+    pub devices: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Record {
+    Start(Start),
+    Epoch(Epoch),
+}
+
+/// An epoch log, open for appending.
+pub struct EpochLog<D: Disk> {
+    disk: D,
+    folder: PathBuf,
+    open: Option<(PathBuf, D::File, u64)>,
+    last: Option<Time>,
+    /// What the last run worked with, and whether any epoch has come behind it.
+    start: Option<Start>,
+}
+
+fn name_of(time: Time) -> String {
+    format!("{time:020}.{EXTENSION}")
+}
+
+fn time_of_name(name: &str) -> Option<Time> {
+    let (number, extension) = name.split_once('.')?;
+    (number.len() == 20 && extension == EXTENSION).then_some(())?;
+    number.parse().ok()
+}
+
+impl<D: Disk> EpochLog<D> {
+    /// Opens the log in `folder`, cutting off a torn tail, and reads the epochs from `from` on.
+    ///
+    /// # Errors
+    /// A folder that cannot be used, or damage.
+    pub fn open(disk: D, folder: &Path, from: Time) -> Result<(EpochLog<D>, Vec<Epoch>), JournalError> {
+        disk.create_folder(folder).map_err(failed(folder))?;
+        let read = read(&disk, folder, from)?;
+        if let Some((path, whole)) = read.torn {
+            match whole <= HEADER as u64 {
+                true => {
+                    disk.remove(&path).map_err(failed(&path))?;
+                    disk.sync_folder(folder).map_err(failed(folder))?;
+                }
+                false => disk.cut(&path, whole).map_err(failed(&path))?,
+            }
+        }
+        let log = EpochLog {
+            disk,
+            folder: folder.to_owned(),
+            open: None,
+            last: read.last,
+            start: read.start,
+        };
+        Ok((log, read.epochs))
+    }
+
+    /// All epochs from `from` on, of a log that nobody writes; and what the run before the first of them worked with.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or damage.
+    pub fn read(disk: &D, folder: &Path, from: Time) -> Result<Vec<Epoch>, JournalError> {
+        Ok(read(disk, folder, from)?.epochs)
+    }
+
+    /// What the last run worked with.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
+    }
+
+    /// The time of the last epoch.
+    pub fn last(&self) -> Option<Time> {
+        self.last
+    }
+
+    /// Says what this run works with; durable with the first epoch behind it.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn begin(&mut self, start: &Start, next: Time) -> Result<(), JournalError> {
+        self.start = Some(start.clone());
+        self.write(&Record::Start(start.clone()), next)
+    }
+
+    /// Appends an epoch and makes it durable.
+    ///
+    /// # Errors
+    /// A disk that refuses: then the log must not be used any more.
+    pub fn append(&mut self, epoch: &Epoch) -> Result<(), JournalError> {
+        let ends = self.open.as_ref().is_some_and(|(.., bytes)| *bytes >= FILE_BYTES);
+        if ends {
+            self.open = None;
+            if let Some(start) = self.start.clone() {
+                self.write(&Record::Start(start), epoch.time)?;
+            }
+        }
+        self.write(&Record::Epoch(epoch.clone()), epoch.time)?;
+        crash_point("epoch.appended");
+        if let Some((path, file, _)) = &mut self.open {
+            file.sync().map_err(failed(path))?;
+        }
+        crash_point("epoch.synced");
+        self.last = Some(epoch.time);
+        Ok(())
+    }
+
+    fn write(&mut self, record: &Record, next: Time) -> Result<(), JournalError> {
+        let (path, mut file, mut bytes) = match self.open.take() {
+            Some(open) => open,
+            None => self.create(next)?,
+        };
+        let json = serde_json::to_vec(record).expect("a record has only text keys and numbers");
+        let mut record = Vec::with_capacity(RECORD_HEADER + json.len());
+        record.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        record.extend_from_slice(&xxh3_64(&json).to_le_bytes());
+        record.extend_from_slice(&json);
+        file.append(&record).map_err(failed(&path))?;
+        bytes += record.len() as u64;
+        self.open = Some((path, file, bytes));
+        Ok(())
+    }
+
+    fn create(&self, next: Time) -> Result<(PathBuf, D::File, u64), JournalError> {
+        let path = self.folder.join(name_of(next));
+        let mut file = self.disk.create(&path).map_err(failed(&path))?;
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&FORM.to_le_bytes());
+        header.extend_from_slice(&xxh3_64(&header).to_le_bytes());
+        file.append(&header).map_err(failed(&path))?;
+        // Before anything in it can matter.
+        file.sync().map_err(failed(&path))?;
+        self.disk.sync_folder(&self.folder).map_err(failed(&self.folder))?;
+        Ok((path, file, HEADER as u64))
+    }
+
+    /// Removes the files all of whose epochs are before `time`.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn remove_before(disk: &D, folder: &Path, time: Time) -> Result<(), JournalError> {
+        let names = disk.names(folder).map_err(failed(folder))?;
+        let files: Vec<(Time, &String)> = names
+            .iter()
+            .filter_map(|name| Some((time_of_name(name)?, name)))
+            .collect();
+        let mut removed = false;
+        for pair in files.windows(2) {
+            if pair[1].0 <= time {
+                let path = folder.join(pair[0].1);
+                disk.remove(&path).map_err(failed(&path))?;
+                removed = true;
+            }
+        }
+        match removed {
+            true => disk.sync_folder(folder).map_err(failed(folder)),
+            false => Ok(()),
+        }
+    }
+}
+
+struct Read {
+    epochs: Vec<Epoch>,
+    last: Option<Time>,
+    start: Option<Start>,
+    /// The last file, and how much of it is whole, if not all.
+    torn: Option<(PathBuf, u64)>,
+}
+
+fn read<D: Disk>(disk: &D, folder: &Path, from: Time) -> Result<Read, JournalError> {
+    let names = disk.names(folder).map_err(failed(folder))?;
+    let files: Vec<(Time, &String)> = names
+        .iter()
+        .filter_map(|name| Some((time_of_name(name)?, name)))
+        .collect();
+    // Files behind which another one begins before `from` hold nothing that is asked for.
+    let skipped = files.iter().skip(1).take_while(|(time, _)| *time <= from).count();
+    let mut found = Read {
+        epochs: Vec::new(),
+        last: None,
+        start: None,
+        torn: None,
+    };
+    for (n, (_, name)) in files.iter().enumerate().skip(skipped) {
+        let path = folder.join(name);
+        let bytes = disk.read(&path).map_err(failed(&path))?;
+        let whole = read_file(&path, &bytes, |record| match record {
+            Record::Start(start) => found.start = Some(start),
+            Record::Epoch(epoch) => {
+                found.last = Some(epoch.time);
+                if epoch.time >= from {
+                    found.epochs.push(epoch);
+                }
+            }
+        })?;
+        if (whole as usize) < bytes.len() || whole == 0 {
+            if n + 1 < files.len() {
+                return Err(damaged(&path, whole, "a record is not as it was written"));
+            }
+            found.torn = Some((path, whole));
+        }
+    }
+    Ok(found)
+}
+
+/// Tells the records of a file; how many bytes of it are whole.
+fn read_file(path: &Path, bytes: &[u8], mut tell: impl FnMut(Record)) -> Result<u64, JournalError> {
+    let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(0);
+    };
+    let (content, sum) = header.split_at(HEADER - 8);
+    if xxh3_64(content).to_le_bytes() != *sum || content[..16] != *MAGIC {
+        return Err(damaged(path, 0, "the header is not as it was written"));
+    }
+    let form = u32::from_le_bytes([content[16], content[17], content[18], content[19]]);
+    if form != FORM {
+        return Err(JournalError::Unknown {
+            path: path.to_owned(),
+            form,
+        });
+    }
+    let mut at = HEADER;
+    while let Some((record, length)) = record_at(&bytes[at..]) {
+        tell(record);
+        at += length;
+    }
+    // A whole record further on: what is in between was whole once.
+    if at < bytes.len() && (at + 1..bytes.len()).any(|behind| record_at(&bytes[behind..]).is_some()) {
+        return Err(damaged(path, at as u64, "a record is not as it was written"));
+    }
+    Ok(at as u64)
+}
+
+fn record_at(bytes: &[u8]) -> Option<(Record, usize)> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<8>()?;
+    let json = rest.get(..u32::from_le_bytes(*length) as usize)?;
+    (xxh3_64(json).to_le_bytes() == *sum).then_some(())?;
+    let record = serde_json::from_slice(json).ok()?;
+    Some((record, RECORD_HEADER + json.len()))
+}

@@ -1,0 +1,433 @@
+//! Journal, epoch log, state and commits, crashing at every step.
+//!
+//! A small model of a live run over a disk in memory: a broker that sends again what was not acknowledged, a dataflow that keeps
+//! a running hash for each key, commits of its rows. The disk fails at one step; the next start finds what such a crash leaves, goes
+//! on, and perhaps crashes again. In the end the visible rows must be those of the journal taken in one go, and everything acknowledged
+//! must be among them, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+use zeroize::Zeroizing;
+
+use super::{Entry, Epoch, EpochLog, Journal, JournalReader, Limits, Start};
+use crate::commit::{Belongings, Commits, Job, JournalLink, Keeping, Manifest, OutputFolder, Staged, Tally, staging};
+use crate::disk::memory::MemoryDisk;
+use crate::disk::{Disk, DiskFile};
+use crate::sink::StagedFile;
+use crate::snapshot::{Entry as Change, Snapshots};
+use crate::source::{commit_of, time_of};
+use crate::vault::{KeyEncryptionKey, SegmentKeys};
+
+const OUTPUT: &str = "/out";
+const STATE: &str = "/state";
+const RECORDS: &str = "/state/journal/0";
+const EPOCHS: &str = "/state/journal/epochs";
+const SNAPSHOTS: &str = "/state/snapshots";
+/// Messages of a whole run.
+const MESSAGES: u64 = 24;
+/// Of the model's only operator.
+const OPERATOR: u8 = 1;
+
+/// A reproducible stream of numbers (splitmix64).
+#[derive(Clone)]
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % most as u64) as usize
+    }
+}
+
+/// Sends each message until it is acknowledged.
+#[derive(Default)]
+struct Broker {
+    acknowledged: BTreeSet<u64>,
+}
+
+impl Broker {
+    /// The first of those that are still to be sent, at most so many.
+    fn next(&self, most: usize) -> Vec<u64> {
+        (0..MESSAGES)
+            .filter(|message| !self.acknowledged.contains(message))
+            .take(most)
+            .collect()
+    }
+}
+
+/// The dataflow: drops copies, and gives each record its key's running hash.
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Model {
+    hashes: BTreeMap<u8, u64>,
+    seen: BTreeSet<u64>,
+}
+
+impl Model {
+    /// A row, or `None` for a copy; and what has changed.
+    fn take(&mut self, position: u64, message: u64) -> (Option<String>, Vec<Change>) {
+        if !self.seen.insert(message) {
+            return (None, Vec::new());
+        }
+        let key = (message % 3) as u8;
+        let hash = self.hashes.entry(key).or_default();
+        *hash = xxh3_64(&[hash.to_le_bytes(), message.to_le_bytes()].concat());
+        let changes = vec![
+            Change::put(OPERATOR, vec![key], hash.to_le_bytes().to_vec()),
+            Change::put(OPERATOR, message.to_be_bytes().to_vec(), Vec::new()),
+        ];
+        (Some(format!("{position} {message} {hash:016x}\n")), changes)
+    }
+
+    fn restore(entries: &[crate::snapshot::KeyValue]) -> Model {
+        let mut model = Model::default();
+        for (key, value) in entries {
+            match (key.as_ref(), value.first_chunk()) {
+                ([key], Some(hash)) => drop(model.hashes.insert(*key, u64::from_le_bytes(*hash))),
+                (message, _) => {
+                    let message = message.first_chunk().expect("a number");
+                    model.seen.insert(u64::from_be_bytes(*message));
+                }
+            }
+        }
+        model
+    }
+}
+
+struct NoRetention;
+
+impl JournalLink for NoRetention {
+    fn committing(&mut self, _: u64) -> (bool, u64) {
+        (false, 0)
+    }
+    fn committed(&mut self, _: &Manifest) {}
+}
+
+/// One run of the program over a disk: to the end, or to the crash.
+struct Run<'a> {
+    disk: MemoryDisk,
+    broker: &'a mut Broker,
+    draws: Draws,
+    model: Model,
+    position: u64,
+    commit: u32,
+    epoch: u32,
+    rows: String,
+    staged: Staged,
+    changes: Vec<Change>,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn keys() -> Arc<SegmentKeys> {
+    Arc::new(SegmentKeys::new(&KeyEncryptionKey::for_tests(Zeroizing::new([7; 32]))))
+}
+
+fn entry(message: u64) -> Entry {
+    Entry {
+        received: message as i64,
+        topic: "ward".into(),
+        payload: message.to_le_bytes().to_vec(),
+        length: 8,
+        identity: None,
+    }
+}
+
+fn message_of(entry: &Entry) -> u64 {
+    u64::from_le_bytes(entry.payload.as_slice().try_into().expect("eight bytes"))
+}
+
+fn belongings() -> Belongings {
+    Belongings {
+        program: "wardflow".into(),
+        dataflow: "model".into(),
+        settings: "{}".into(),
+        input: Some("mqtt".into()),
+        devices: None,
+    }
+}
+
+impl Run<'_> {
+    fn go(disk: &MemoryDisk, broker: &mut Broker, draws: Draws) -> Outcome<()> {
+        let folder = OutputFolder::alone(disk.clone(), Path::new(OUTPUT), Path::new(STATE))?;
+        let found = folder.take_up(belongings())?;
+        disk.create_folder(Path::new(SNAPSHOTS))?;
+        let snapshots = Snapshots::new(disk.clone(), PathBuf::from(SNAPSHOTS));
+        let restored = snapshots.load(&found.runs, 1)?;
+        snapshots.remove_all_but(&found.kept_runs())?;
+        let (mut log, uncommitted) = EpochLog::open(disk.clone(), Path::new(EPOCHS), time_of(found.commits, 0))?;
+        let needed = found.position();
+        let sealed = uncommitted.last().map_or(needed, |epoch| epoch.ends[0]);
+        let limits = Limits { segment_bytes: 400 };
+        let (mut journal, _) = Journal::open(disk.clone(), Path::new(RECORDS), keys(), limits, needed, sealed)?;
+        let mut run = Run {
+            disk: disk.clone(),
+            broker,
+            draws,
+            model: Model::restore(&restored.take(OPERATOR)),
+            position: needed,
+            commit: found.commits,
+            epoch: 0,
+            rows: String::new(),
+            staged: Staged::default(),
+            changes: Vec::new(),
+        };
+        let keeping = Keeping {
+            snapshots,
+            journal: Box::new(NoRetention),
+        };
+        let mut commits = Commits::continuing(folder, found, keeping);
+        let mut reader = JournalReader::new(disk.clone(), Path::new(RECORDS), keys(), needed);
+        let mut ahead: Vec<Entry> = Vec::new();
+        for Epoch { time, ends, .. } in uncommitted {
+            if commit_of(time) > run.commit {
+                run.make(&mut commits)?;
+            }
+            run.commit = commit_of(time);
+            run.epoch = time as u32 + 1;
+            run.take(ends[0], &mut reader, &mut ahead)?;
+        }
+        let start = Start {
+            program: "wardflow".into(),
+            settings: "{}".into(),
+            devices: None,
+        };
+        log.begin(&start, time_of(run.commit, run.epoch))?;
+        while run.position < journal.next() || !run.broker.next(1).is_empty() {
+            run.act(&mut journal, &mut log, &mut commits, &mut reader, &mut ahead)?;
+        }
+        run.make(&mut commits)
+    }
+
+    /// Any one thing that a live run does.
+    fn act(
+        &mut self,
+        journal: &mut Journal<MemoryDisk>,
+        log: &mut EpochLog<MemoryDisk>,
+        commits: &mut Commits<MemoryDisk>,
+        reader: &mut JournalReader<MemoryDisk>,
+        ahead: &mut Vec<Entry>,
+    ) -> Outcome<()> {
+        match self.draws.below(8) {
+            0..=3 => {
+                let most = self.draws.below(4) + 1;
+                let messages = self.broker.next(most);
+                let entries: Vec<Entry> = messages.iter().map(|message| entry(*message)).collect();
+                journal.append(&entries)?;
+                // Some acknowledgements get lost on their way.
+                if self.draws.below(4) > 0 {
+                    self.broker.acknowledged.extend(messages);
+                }
+            }
+            4..=6 if self.position < journal.next() => {
+                let end = self.position + 1 + self.draws.below((journal.next() - self.position) as usize) as u64;
+                log.append(&Epoch {
+                    time: time_of(self.commit, self.epoch),
+                    ends: vec![end],
+                    silence: None,
+                })?;
+                self.epoch += 1;
+                self.take(end, reader, ahead)?;
+            }
+            7 => self.make(commits)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the records before `end` through the dataflow.
+    fn take(&mut self, end: u64, reader: &mut JournalReader<MemoryDisk>, ahead: &mut Vec<Entry>) -> Outcome<()> {
+        while self.position < end {
+            if ahead.is_empty() {
+                ahead.extend(reader.read()?.ok_or("an epoch's records are not in the journal")?);
+            }
+            let (row, changes) = self.model.take(self.position, message_of(&ahead.remove(0)));
+            match row {
+                Some(row) => {
+                    self.rows.push_str(&row);
+                    self.staged.tally.readings += 1;
+                }
+                None => self.staged.tally.duplicates += 1,
+            }
+            self.changes.extend(changes);
+            self.position += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes a commit of what has been taken; an empty one is none.
+    fn make(&mut self, commits: &mut Commits<MemoryDisk>) -> Outcome<()> {
+        if self.staged.tally == Tally::default() {
+            return Ok(());
+        }
+        let mut staged = std::mem::take(&mut self.staged);
+        let rows = std::mem::take(&mut self.rows);
+        if !rows.is_empty() {
+            let path = format!("readings/date=2024-01-01/part-{:08}-00.parquet", self.commit);
+            let file = staging(Path::new(OUTPUT), self.commit).join(StagedFile::staged(&path));
+            self.disk.create_shared_folder(file.parent().ok_or("a folder")?)?;
+            let mut writing = self.disk.create(&file)?;
+            writing.append(rows.as_bytes())?;
+            writing.sync()?;
+            // As the tables' writers do: the file is in its folder for good before it is reported.
+            self.disk.sync_folder(file.parent().ok_or("a folder")?)?;
+            staged.files.push(StagedFile {
+                path,
+                rows: rows.lines().count() as u64,
+                bytes: rows.len() as u64,
+            });
+        }
+        commits.make(Job {
+            number: self.commit,
+            staged,
+            changes: std::mem::take(&mut self.changes),
+        })?;
+        (self.commit, self.epoch) = (self.commit + 1, 0);
+        Ok(())
+    }
+}
+
+/// All rows that a reader sees.
+fn visible(disk: &MemoryDisk) -> Vec<String> {
+    let tables = disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("/out/readings"));
+    let rows = tables.flat_map(|path| {
+        let bytes = disk.read(&path).expect("it is there");
+        String::from_utf8(bytes)
+            .expect("a visible file is whole")
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+/// The journal's records in one go through a fresh dataflow.
+fn undisturbed(disk: &MemoryDisk) -> Vec<String> {
+    let mut reader = JournalReader::new(disk.clone(), Path::new(RECORDS), keys(), 0);
+    let (mut model, mut position, mut rows) = (Model::default(), 0, Vec::new());
+    while let Some(entries) = reader.read().expect("a whole journal") {
+        for entry in entries {
+            rows.extend(
+                model
+                    .take(position, message_of(&entry))
+                    .0
+                    .map(|row| row.trim_end().to_owned()),
+            );
+            position += 1;
+        }
+    }
+    rows
+}
+
+fn number_of(row: &str) -> u64 {
+    row.split(' ')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a row begins with its position")
+}
+
+/// A run that crashes at the given steps of its successive starts, and then ends well.
+fn survive(seed: u64, crashes: &[u64]) {
+    let (mut broker, mut disk) = (Broker::default(), MemoryDisk::default());
+    let mut chance = Draws(seed ^ 0xdead);
+    for (start, crash) in crashes.iter().enumerate() {
+        disk.crash_at(*crash);
+        let ended = Run::go(&disk, &mut broker, Draws(seed + start as u64));
+        let crashed = disk.has_crashed();
+        assert!(
+            crashed || ended.is_ok(),
+            "seed {seed}, crashes {crashes:?}: {:?}",
+            ended.err()
+        );
+        let seen = visible(&disk);
+        disk = disk.after_crash(|most| chance.below(most));
+        let still: BTreeSet<String> = visible(&disk).into_iter().collect();
+        let whole: BTreeSet<String> = undisturbed_prefix(&disk);
+        assert!(
+            still.is_subset(&whole),
+            "seed {seed}, crashes {crashes:?}: rows that are none are visible"
+        );
+        let _ = seen; // a file may be gone from sight until the next start publishes it again
+    }
+    let ended = Run::go(&disk, &mut broker, Draws(seed + 99));
+    assert!(ended.is_ok(), "seed {seed}, crashes {crashes:?}: {:?}", ended.err());
+    let mut rows = visible(&disk);
+    rows.sort_by_key(|row| number_of(row));
+    assert_eq!(rows, undisturbed(&disk), "seed {seed}, crashes {crashes:?}");
+    let messages: Vec<&str> = rows.iter().filter_map(|row| row.split(' ').nth(1)).collect();
+    let different: BTreeSet<&str> = messages.iter().copied().collect();
+    assert_eq!(
+        different.len(),
+        MESSAGES as usize,
+        "seed {seed}, crashes {crashes:?}: something is missing"
+    );
+    assert_eq!(
+        messages.len(),
+        MESSAGES as usize,
+        "seed {seed}, crashes {crashes:?}: something is doubled"
+    );
+}
+
+/// What the journal says now, torn tail or not.
+fn undisturbed_prefix(disk: &MemoryDisk) -> BTreeSet<String> {
+    let mut reader = JournalReader::new(disk.clone(), Path::new(RECORDS), keys(), 0);
+    let (mut model, mut position, mut rows) = (Model::default(), 0, BTreeSet::new());
+    while let Ok(Some(entries)) = reader.read() {
+        for entry in entries {
+            rows.extend(
+                model
+                    .take(position, message_of(&entry))
+                    .0
+                    .map(|row| row.trim_end().to_owned()),
+            );
+            position += 1;
+        }
+    }
+    rows
+}
+
+/// Steps of a run that does not crash.
+fn steps(seed: u64) -> u64 {
+    let disk = MemoryDisk::default();
+    Run::go(&disk, &mut Broker::default(), Draws(seed)).expect("nothing goes wrong");
+    disk.steps()
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_run_loses_nothing_and_doubles_nothing() {
+    for seed in 0..4 {
+        for crash in 0..steps(seed) {
+            survive(seed, &[crash]);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_crashes_at_any_steps_loses_nothing_and_doubles_nothing() {
+    let mut draws = Draws(2026);
+    for seed in 100..1_100 {
+        let most = steps(seed) as usize;
+        let crashes: Vec<u64> = (0..draws.below(5) + 1).map(|_| draws.below(most) as u64).collect();
+        survive(seed, &crashes);
+    }
+}
+
+#[test]
+#[ignore = "the long form: cargo test --release --lib simulation -- --ignored"]
+fn a_great_many_runs_with_many_crashes_lose_nothing_and_double_nothing() {
+    let mut draws = Draws(7);
+    for seed in 10_000..110_000 {
+        let most = steps(seed) as usize;
+        let crashes: Vec<u64> = (0..draws.below(9) + 1).map(|_| draws.below(most) as u64).collect();
+        survive(seed, &crashes);
+    }
+}
