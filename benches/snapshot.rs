@@ -13,6 +13,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{InputHandle, ProbeHandle};
+use wardflow::detection::{Detection, Ranges, Rule};
 use wardflow::disk::LocalDisk;
 use wardflow::forest::{Parameters, Scoring};
 use wardflow::operators::{Grouping, Rows, Step, Tumbling, WatermarkRules, deduplicate, score, tumbling};
@@ -177,12 +178,16 @@ fn main() {
         scoring: Scoring::Kinesis,
         seed: 42,
     };
+    let detection = Detection {
+        rule: Rule::Fixed(2.0),
+        ranges: Ranges::default(),
+    };
     let build = move |readings: Rows<'_, Reading>, checkpoints: &Checkpoints| {
         score(
             readings,
             by(&["manufacturer"]),
             parameters.clone(),
-            2.0,
+            detection.clone(),
             Some(checkpoints),
         )
         .probe()
@@ -207,6 +212,7 @@ fn main() {
             reading,
             score: Some(1.0),
             attribution: None,
+            threshold: None,
         });
         let (_, rows) = tumbling(scored, steps, windows, Some(checkpoints));
         rows.probe().0

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use crate::commit::Tally;
+use crate::detection::{Detection, Ranges, Rule};
 use crate::forest::{self, Parameters};
+use crate::judge::Trial;
 use crate::observe::Board;
-use crate::operators::{Committer, Delivery, Grouping, Selection, Tumbling, UnknownDevices, WatermarkRules};
+use crate::operators::{
+    Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
+};
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
-use crate::settings::{self, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
+use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::snapshot::Checkpoints;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
@@ -26,6 +30,8 @@ pub struct Shared {
     pub output: PathBuf,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
+    /// Whether the outcome of every reading is wanted.
+    pub judged: bool,
     /// Of a run whose state outlives it.
     pub checkpoints: Option<Checkpoints>,
 }
@@ -35,6 +41,8 @@ pub struct KeptByOne {
     pub vault: Vault,
     pub committer: Rc<RefCell<Option<Committer>>>,
     pub unknown_devices: UnknownDevices,
+    /// Takes the outcomes of all readings, where they are wanted.
+    pub trial: Rc<RefCell<Trial>>,
 }
 
 /// Reads the records that the settings describe.
@@ -75,6 +83,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
         measures: settings.record.measures.clone(),
         further: settings.devices.columns.clone(),
         scored: settings.dataflow == Dataflow::RealtimeAnalytics,
+        ranges: !settings.alerts.ranges.is_empty(),
     }
 }
 
@@ -84,6 +93,7 @@ pub struct Equipment {
     vault: Option<Vault>,
     committer: Option<Rc<RefCell<Option<Committer>>>>,
     unknown_devices: Option<UnknownDevices>,
+    trial: Option<Rc<RefCell<Trial>>>,
 }
 
 impl Equipment {
@@ -95,16 +105,19 @@ impl Equipment {
                 vault: None,
                 committer: None,
                 unknown_devices: None,
+                trial: None,
             },
             Some(KeptByOne {
                 vault,
                 committer,
                 unknown_devices,
+                trial,
             }) => Equipment {
                 shared,
                 vault: Some(vault),
                 committer: Some(committer),
                 unknown_devices: Some(unknown_devices),
+                trial: Some(trial),
             },
         }
     }
@@ -165,6 +178,14 @@ impl Equipment {
         self.shared.board.clone()
     }
 
+    /// The readings unchanged; their outcomes go to the trial where they are wanted.
+    pub(super) fn witnessed<'scope>(&mut self, scored: Rows<'scope, Scored>) -> Rows<'scope, Scored> {
+        match self.shared.judged {
+            true => witness(scored, self.trial.take()),
+            false => scored,
+        }
+    }
+
     pub(super) fn forest_key(&self) -> Grouping {
         self.grouping(&self.shared.settings.forest.key)
     }
@@ -187,6 +208,33 @@ impl Equipment {
                 Scoring::Aws => forest::Scoring::Aws,
             },
             seed: forest.seed,
+        }
+    }
+
+    pub(super) fn detection(&self) -> Detection {
+        let Settings { alerts, record, .. } = &*self.shared.settings;
+        let until = alerts.threshold;
+        let range = |measure| alerts.ranges.get(measure).copied();
+        let unbounded = (f64::NEG_INFINITY, f64::INFINITY);
+        Detection {
+            rule: match alerts.adapt {
+                Adapt::None => Rule::Fixed(until),
+                Adapt::Rate => Rule::Rate {
+                    share: alerts.rate,
+                    until,
+                },
+                Adapt::Grade => Rule::Grade {
+                    least: alerts.grade,
+                    until,
+                },
+            },
+            ranges: Ranges(
+                record
+                    .measures
+                    .iter()
+                    .map(|measure| range(measure).unwrap_or(unbounded))
+                    .collect(),
+            ),
         }
     }
 

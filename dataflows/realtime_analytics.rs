@@ -38,13 +38,12 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
         WatermarkScope::Device => watermark_per_device(readings, sources.marks, rules, equipment.checkpoints()),
     };
 
-    let threshold = equipment.shared.settings.alerts.threshold;
     let scored = match equipment.shared.settings.forest.enabled {
         true => score(
             readings,
             equipment.forest_key(),
             equipment.forest_parameters(),
-            threshold,
+            equipment.detection(),
             equipment.checkpoints(),
         ),
         false => unscored(readings),
@@ -61,8 +60,8 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
         false => windows,
     };
 
-    let (scored, anomalies) = anomalies(scored, threshold);
-    let scored = show(scored, equipment.board());
+    let (scored, anomalies) = anomalies(scored);
+    let scored = equipment.witnessed(show(scored, equipment.board()));
 
     let (scored, anomalies, windows) = (
         scored.probe_with(&flow),

@@ -13,6 +13,8 @@
 //!   record    the rows            devices   the device collection
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
+//!   detection when a reading is an anomaly
+//!   judge     how well scores tell what is labelled
 //!   simulate  a ward that does not exist, as records
 //!   disk      what survives a crash        journal   what a live source received, on that disk
 //!   mqtt      a connection to a broker     snapshot  what the operators remember, on that disk
@@ -32,10 +34,12 @@ pub mod commit;
 pub mod coverage;
 #[path = "../dataflows/mod.rs"] // beside the settings of the three, where a reader looks for them
 pub mod dataflows;
+pub mod detection;
 pub mod devices;
 pub mod disk;
 pub mod forest;
 pub mod journal;
+pub mod judge;
 pub mod mqtt;
 pub mod observe;
 pub mod operators;

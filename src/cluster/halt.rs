@@ -33,6 +33,14 @@ pub fn before_telling(clear: fn()) {
     let _ = BEFORE_TELLING.set(clear);
 }
 
+/// Done before the process ends from here.
+static BEFORE_THE_END: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Has `done` called before the process is ended from here. The first call counts.
+pub fn before_the_end(done: impl Fn() + Send + Sync + 'static) {
+    let _ = BEFORE_THE_END.set(Box::new(done));
+}
+
 fn make_way() {
     if let Some(clear) = BEFORE_TELLING.get() {
         clear();
@@ -95,6 +103,9 @@ fn end(status: i32, error: Option<&str>) -> ! {
     make_way(); // also where the supervisor tells
     if let Some(error) = error.filter(|_| !told_by_supervisor(status)) {
         say(error);
+    }
+    if let Some(done) = BEFORE_THE_END.get() {
+        done();
     }
     process::exit(status)
 }

@@ -28,7 +28,7 @@ mod topology;
 
 pub use error::{ClusterError, Difference};
 pub use execute::run;
-pub use halt::{before_telling, halt, halt_with, install_panic_hook, told_by_supervisor};
+pub use halt::{before_telling, before_the_end, halt, halt_with, install_panic_hook, told_by_supervisor};
 pub use mesh::{Mesh, WELCOME_LIMIT, connect};
 pub use secret::Secret;
 pub use signals::Interrupted;

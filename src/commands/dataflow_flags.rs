@@ -11,7 +11,7 @@ use crate::settings::Settings;
 pub(super) struct DataflowFlags {
     /// The dataflow file, or the bare name of a built-in one: sensor_collection, ingest_transform_load, realtime_analytics
     dataflow: String,
-    /// The folder of the tables [default: out]
+    /// The folder of the tables [default: out; backtest: a temporary one]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// The folder of vault, keys and progress [default: <output>.state]
@@ -41,6 +41,11 @@ impl DataflowFlags {
             self.output.as_deref(),
             self.devices.as_deref(),
         )?)
+    }
+
+    /// Whether an output was asked for here.
+    pub(super) fn keeps_output(&self) -> bool {
+        self.output.is_some()
     }
 
     /// The folders of output and state.

@@ -62,7 +62,9 @@ pub(super) fn take_up(
         return Err(changed(before, &start));
     }
     if settings.deduplicate.horizon.is_none() {
-        tell("wardflow: warning: deduplicate.horizon is \"off\": what the broker sends again after a lost connection or a crash counts as new records");
+        tell(
+            "wardflow: warning: deduplicate.horizon is \"off\": what the broker sends again after a lost connection or a crash counts as new records",
+        );
     }
     let snapshots = Snapshots::new(LocalDisk, snapshot::folder_of(&task.state));
     LocalDisk

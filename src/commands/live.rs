@@ -57,6 +57,7 @@ impl LiveRun {
             settings,
             output,
             state,
+            passing: false,
         };
         let preparation = prepare(&task, topology, interrupted)?;
         let before = preparation.owned.as_ref().map(|owned| owned.found.tally.clone());

@@ -3,6 +3,7 @@
 //! In: arguments and environment. Out: an exit status: 0 done, 1 failed with one line of why and what to do, 2 usage,
 //! 130 an interrupted replay.
 
+mod backtest;
 mod check;
 mod cluster_flags;
 mod dataflow_flags;
@@ -10,6 +11,7 @@ mod dataflow_flags;
 mod demo;
 mod durable;
 mod grid;
+mod input_flags;
 mod inspect;
 mod live;
 mod preparation;
@@ -63,6 +65,11 @@ enum Command {
     Run(run::Run),
     /// Run historical data through a dataflow, as fast as it goes
     Replay(replay::Replay),
+    /// Replay labelled data, then judge the scores: areas under the curves, thresholds, false alarms, detection delay
+    ///
+    /// The tables go to a temporary folder and are removed, unless -o names one to keep them in. Readings without a score are counted and
+    /// left out of the judgement, unless --unscored says otherwise.
+    Backtest(Box<backtest::Backtest>),
     /// Simulate devices: records to a file or an MQTT broker, seeded, with labelled anomalies
     Simulate(simulate::Simulate),
     /// Tell what a dataflow file would do, every mistake in it, and how well it fits a sample of records
@@ -179,6 +186,7 @@ impl CommandLine {
         let done = match self.command {
             Some(Command::Run(run)) => run.run(),
             Some(Command::Replay(replay)) => replay.run(),
+            Some(Command::Backtest(backtest)) => backtest.run(),
             Some(Command::Simulate(simulate)) => simulate.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Inspect(inspect)) => inspect.run(),

@@ -33,6 +33,8 @@ pub(super) struct Task {
     pub(super) speed: Option<Speed>,
     pub(super) output: PathBuf,
     pub(super) state: PathBuf,
+    /// Whether output and state are for this run only and then removed.
+    pub(super) passing: bool,
 }
 
 /// Where the records come from.
@@ -142,7 +144,7 @@ fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
         devices: devices.as_ref().map(|collection| collection.fingerprint().to_owned()),
     })?;
     let (key, notice) = load_key(task)?;
-    if let Some(notice) = notice {
+    if let Some(notice) = notice.filter(|_| !task.passing) {
         tell(format_args!("wardflow: {notice}"));
     }
     let vault = Vault::open_writer(&task.state.join(VAULT), &key)?;

@@ -21,6 +21,7 @@ use crate::commit::Manifest;
 use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build, parser};
 use crate::devices::Collection;
 use crate::journal::JournalError;
+use crate::judge::Trial;
 use crate::observe::{Board, Stages, Usage, show_progress};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, Mark, UnknownDevices};
 use crate::source::{
@@ -36,6 +37,9 @@ pub(super) const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
 
 type Input<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
+/// What ends a run at once, and what is told then.
+type Halts<'a> = (&'a Interrupted, &'static str);
+
 /// A finished run, as worker 0 knows it.
 pub(super) struct Finished {
     pub(super) records: u64,
@@ -43,12 +47,16 @@ pub(super) struct Finished {
     pub(super) manifest: Option<Manifest>,
     pub(super) usage: Usage,
     pub(super) stages: BTreeMap<String, f64>,
+    /// Process 0's, where it was asked for.
+    pub(super) trial: Option<Trial>,
 }
 
 /// What the workers are to do.
 pub(super) enum Work {
     /// Files to their end; an interruption ends the process at once.
     Replay(Inputs),
+    /// The same, and what was made of every reading is remembered.
+    Backtest(Inputs),
     /// A subscription until an interruption, and then all that has come; the board shows how it goes.
     Live(Subscription, Arc<Board>),
     /// What a live run has received, as it was cut.
@@ -73,6 +81,7 @@ pub(super) fn run_workers(
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
     let found = owned.as_ref().map(|owned| &owned.found);
+    let judged = matches!(work, Work::Backtest(_));
     let fail = |error: SourceError| halt(error);
     let all = (workers * topology.processes(), first..first + workers);
     let (mut checkpoints, mut keeping) = (None, None);
@@ -84,7 +93,7 @@ pub(super) fn run_workers(
             checkpoints = recording.checkpoints(workers)?;
             (start(recording.epochs(task, all)?, workers, fail), None, None)
         }
-        Work::Replay(inputs) => {
+        Work::Replay(inputs) | Work::Backtest(inputs) => {
             let cut = Cut {
                 epoch_records: settings.replay.epoch_records,
                 commit_records: settings.output.commit_rows,
@@ -137,9 +146,14 @@ pub(super) fn run_workers(
         payloads,
         output: task.output.clone(),
         board: board.clone(),
+        judged,
         checkpoints: checkpoints.clone(),
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
+    let when_interrupted = match task.passing {
+        false => "interrupted; what is committed stays, the same command goes on from there",
+        true => "interrupted; nothing is kept",
+    };
 
     let results = run(topology, mesh, WorkerConfig::default(), move |worker| {
         let lost = "a worker that panicked has ended the process";
@@ -151,6 +165,7 @@ pub(super) fn run_workers(
         } else {
             None
         };
+        let trial = Rc::new(RefCell::new(Trial::default()));
         let (kept, devices, committer) = match owned {
             None => (None, None, None),
             Some((owned, keeping)) => {
@@ -173,6 +188,7 @@ pub(super) fn run_workers(
                         vault,
                         committer: Rc::clone(&committer),
                         unknown_devices,
+                        trial: Rc::clone(&trial),
                     }),
                     devices,
                     Some(committer),
@@ -190,22 +206,27 @@ pub(super) fn run_workers(
             }
         };
         // A live run ends when its source does, a replay at once.
-        let halts = board.is_none().then_some(&interrupted);
+        let halts = board.is_none().then_some((&interrupted, when_interrupted));
         run_worker(worker, &feed, equipment, devices, halts, show);
         let (usage, stages) = gather(worker, worker.index() == first, &watched);
         let manifest = committer.and_then(|committer| {
             let committer = committer.borrow_mut().take()?;
             Some(committer.finish(board.is_none()).unwrap_or_else(|e| halt(e)))
         });
-        (feed.records(), manifest, usage, stages)
+        (feed.records(), manifest, usage, stages, trial.take())
     })?;
     drop(shown);
-    let (records, manifest, usage, stages) = results.into_iter().next().expect("every process has a worker");
+    let (records, manifest, usage, stages, trial) = results.into_iter().next().expect("every process has a worker");
     Ok(Finished {
         records,
         manifest,
         usage,
         stages,
+        trial: judged.then(|| {
+            let mut trial = trial;
+            trial.complete();
+            trial
+        }),
     })
 }
 
@@ -215,7 +236,7 @@ fn run_worker(
     feed: &FeedHandle,
     equipment: Equipment,
     devices: Option<Collection>,
-    halts: Option<&Interrupted>,
+    halts: Option<Halts<'_>>,
     show: impl Fn(),
 ) {
     let (mut records, mut marks, mut updates): (Input<Chunk>, Input<Mark>, Input<DeviceUpdate>) =
@@ -278,12 +299,9 @@ fn run_worker(
 }
 
 /// An interrupted replay keeps its last commit. Nothing else is lost by ending at once, and nothing can hang.
-fn check(interrupted: Option<&Interrupted>) {
-    if interrupted.is_some_and(Interrupted::is_set) {
-        halt_with(
-            130,
-            "interrupted; what is committed stays, the same command goes on from there",
-        );
+fn check(halts: Option<Halts<'_>>) {
+    if let Some((_, told)) = halts.filter(|(interrupted, _)| interrupted.is_set()) {
+        halt_with(130, told);
     }
 }
 

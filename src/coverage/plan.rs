@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::dataflows::columns;
 use crate::operators::Grouping;
-use crate::settings::{Dataflow, FILE_STEM, Settings, WatermarkScope};
+use crate::settings::{Adapt, Alerts, Dataflow, FILE_STEM, Settings, WatermarkScope};
 use crate::sink::{Anomalies, Quarantine, Readings, Table, Windows};
 
 /// What becomes of a field of a record.
@@ -212,7 +212,7 @@ fn analytics(settings: &Settings) -> Vec<Step> {
         },
         Step {
             step: "anomalies",
-            does: format!("readings with a score of {} or more", settings.alerts.threshold),
+            does: anomalies(&settings.alerts),
         },
         Step {
             step: "windows",
@@ -231,6 +231,25 @@ fn analytics(settings: &Settings) -> Vec<Step> {
             ),
         },
     ]
+}
+
+fn anomalies(alerts: &Alerts) -> String {
+    let Alerts {
+        threshold, rate, grade, ..
+    } = alerts;
+    let mut text = match alerts.adapt {
+        Adapt::None => format!("readings with a score of {threshold} or more"),
+        Adapt::Rate => {
+            format!("the strangest of each key, {rate} of its readings; at first a score of {threshold} or more")
+        }
+        Adapt::Grade => {
+            format!("readings of grade {grade} among those of their key; at first a score of {threshold} or more")
+        }
+    };
+    for (measure, (low, high)) in &alerts.ranges {
+        text += &format!("; {measure} below {low} or above {high}");
+    }
+    text
 }
 
 fn tables(settings: &Settings) -> BTreeMap<&'static str, Vec<String>> {

@@ -237,6 +237,7 @@ mod tests {
             reading,
             score,
             attribution,
+            threshold: None,
         }
     }
 

@@ -248,6 +248,7 @@ mod tests {
             reading,
             score: Some(3.0),
             attribution: Some(Box::from([(2.1, 0.0), (0.0, 0.9)])),
+            threshold: Some(2.0),
         }]);
         board.progress(1_234_567, 0, &Tally::default());
         let mut terminal = Terminal::new(TestBackend::new(100, 24)).expect("a screen in memory");

@@ -188,6 +188,7 @@ mod tests {
             reading,
             score: None,
             attribution: None,
+            threshold: None,
         }
     }
 
@@ -213,6 +214,7 @@ mod tests {
                 measures: vec!["pulse".into()],
                 further: Vec::new(),
                 scored: false,
+                ranges: false,
             };
             let compression = settings::Compression::Zstd;
             let delivery = Delivery {

@@ -7,6 +7,7 @@ use timely::dataflow::operators::Inspect;
 
 use super::replay::{Life, Plan, Seen, replay, replay_lives};
 use super::*;
+use crate::detection::{Detection, Ranges, Rule};
 use crate::forest::{Parameters, Scoring};
 use crate::record::{Device, DeviceId, Reading, Scored, WindowRow};
 use crate::snapshot::Checkpoints;
@@ -69,7 +70,11 @@ fn build<'scope>(
             (mark_late(readings, steps.clone(), rules, checkpoints), steps)
         }
     };
-    let scored = score(readings, by(&["manufacturer"]), parameters(2), 1.1, checkpoints);
+    let detection = Detection {
+        rule: Rule::Fixed(1.1),
+        ranges: Ranges::default(),
+    };
+    let scored = score(readings, by(&["manufacturer"]), parameters(2), detection, checkpoints);
     let windows = Tumbling {
         groupings: vec![by(&["device_id"]), by(&["manufacturer", "device_id"])],
         measures: 2,

@@ -33,6 +33,7 @@ mod tap;
 mod tumbling;
 mod watermark;
 mod wire;
+mod witness;
 
 pub use anomalies::anomalies;
 pub use collect_identities::collect_identities;
@@ -53,6 +54,7 @@ pub use shard::{DeviceKey, route_device, route_key};
 pub use show::show;
 pub use tumbling::{Tumbling, tumbling};
 pub use watermark::{Mark, Step, WatermarkRules, watermark, watermark_per_device};
+pub use witness::witness;
 
 /// A stream of rows.
 pub type Rows<'scope, D> = timely::dataflow::StreamVec<'scope, crate::source::Time, D>;

@@ -1,7 +1,8 @@
-//! `score`: how strange each reading is to the random cut forest of its key.
+//! `score`: how strange each reading is to the random cut forest of its key, and whether that makes it an anomaly.
 //!
-//! One forest per key. A key's readings meet its forest in source order and in batches, which the forest
-//! promises to change nothing but the speed. Readings without any known measure pass by: they neither train nor score.
+//! One forest and one threshold per key. A key's readings meet them in source order and in batches, which the forest
+//! promises to change nothing but the speed; a batch ends where the threshold may change. Readings without any known measure pass by: they
+//! neither train nor score.
 
 use std::collections::HashMap;
 
@@ -13,19 +14,21 @@ use super::barrier::{Barrier, Share, earliest};
 use super::grouping::{Grouping, key_bytes};
 use super::stash::Stash;
 use super::{Rows, route_key};
+use crate::detection::{Detection, Rule, Threshold};
 use crate::forest::{self, DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key, Reading, Scored};
 use crate::snapshot::Checkpoints;
 
 mod state;
 
-/// A forest and all that goes into its points.
+/// A forest, all that goes into its points, and the threshold of its scores.
 struct OfKey {
     forest: Forest,
     memory: KeyMemory,
     devices: HashMap<DeviceId, OfDevice>,
-    /// Who has changed since the last commit, where account is kept of it; the forest has if one of them has.
+    /// Who has changed since the last commit, where account is kept of it; the forest and the threshold have if one of them has.
     changed: Option<Vec<DeviceId>>,
+    threshold: Threshold,
 }
 
 struct OfDevice {
@@ -35,17 +38,35 @@ struct OfDevice {
 
 type Forests = HashMap<Key, OfKey>;
 
-/// Scores every reading with the forest of its `key`; those at or above `threshold` get an attribution.
+/// What is found of a reading.
+#[derive(Clone, Default)]
+struct Finding {
+    /// `None`: it has no point.
+    scored: Option<forest::Scored>,
+    /// The threshold that applied, if it is an anomaly.
+    threshold: Option<f64>,
+}
+
+/// A reading that something is to be found of.
+#[derive(Clone, Copy)]
+struct Candidate {
+    place: usize,
+    has_point: bool,
+    /// Whether it is an anomaly whatever its score.
+    outside: bool,
+}
+
+/// Scores every reading with the forest of its `key`; those that `detection` finds anomalous get an attribution and their threshold.
 pub fn score<'scope>(
     readings: Rows<'scope, Reading>,
     key: Grouping,
     parameters: Parameters,
-    threshold: f64,
+    detection: Detection,
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Scored> {
     let of_key = key.clone();
     let by_key = Exchange::new(move |reading: &Reading| route_key(&of_key.key(reading)));
-    let mut forests = state::restored(checkpoints, &parameters, Share::of(&readings.scope()));
+    let mut forests = state::restored(checkpoints, &parameters, detection.rule, Share::of(&readings.scope()));
     let account = checkpoints.is_some();
     let mut stash = Stash::<Reading>::default();
     readings.unary_frontier::<CapacityContainerBuilder<Vec<Scored>>, _, _, _>(by_key, "Score", |capability, _| {
@@ -58,17 +79,17 @@ pub fn score<'scope>(
                 let keys: Vec<Key> = readings.iter().map(|reading| key.key(reading)).collect();
                 let mut order: Vec<usize> = (0..readings.len()).collect();
                 order.sort_by(|a, b| keys[*a].cmp(&keys[*b])); // stable: source order within a key
-                let mut verdicts: Vec<Option<forest::Scored>> = vec![None; readings.len()];
+                let mut findings: Vec<Finding> = vec![Finding::default(); readings.len()];
                 for same in order.chunk_by(|a, b| keys[*a] == keys[*b]) {
                     let of_key = forests
                         .entry(keys[same[0]].clone())
-                        .or_insert_with_key(|key| OfKey::new(key, &parameters, account));
-                    of_key.score(&readings, same, &parameters, threshold, &mut verdicts);
+                        .or_insert_with_key(|key| OfKey::new(key, &parameters, detection.rule, account));
+                    of_key.score(&readings, same, &parameters, &detection, &mut findings);
                 }
                 let mut scored = readings
                     .into_iter()
-                    .zip(verdicts)
-                    .map(|(reading, verdict)| judged(reading, verdict))
+                    .zip(findings)
+                    .map(|(reading, finding)| judged(reading, finding))
                     .collect();
                 output.session(&capability).give_container(&mut scored);
             }
@@ -83,7 +104,10 @@ pub fn unscored<'scope>(readings: Rows<'scope, Reading>) -> Rows<'scope, Scored>
         |input, output| {
             input.for_each_stamp(|stamp, batches| {
                 for batch in batches {
-                    let mut passed = batch.drain(..).map(|reading| judged(reading, None)).collect();
+                    let mut passed = batch
+                        .drain(..)
+                        .map(|reading| judged(reading, Finding::default()))
+                        .collect();
                     output.session(&stamp).give_container(&mut passed);
                 }
             });
@@ -92,12 +116,13 @@ pub fn unscored<'scope>(readings: Rows<'scope, Reading>) -> Rows<'scope, Scored>
 }
 
 impl OfKey {
-    fn new(key: &Key, parameters: &Parameters, account: bool) -> OfKey {
+    fn new(key: &Key, parameters: &Parameters, rule: Rule, account: bool) -> OfKey {
         OfKey {
             forest: Forest::new(parameters, &key_bytes(key)),
             memory: KeyMemory::new(parameters.measures),
             devices: HashMap::new(),
             changed: account.then(Vec::new),
+            threshold: Threshold::new(rule),
         }
     }
 
@@ -107,11 +132,11 @@ impl OfKey {
         readings: &[Reading],
         places: &[usize],
         parameters: &Parameters,
-        threshold: f64,
-        verdicts: &mut [Option<forest::Scored>],
+        detection: &Detection,
+        findings: &mut [Finding],
     ) {
         let mut points: Vec<f32> = Vec::with_capacity(places.len() * parameters.dimensions());
-        let mut with_point: Vec<usize> = Vec::with_capacity(places.len());
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(places.len());
         for place in places {
             let Reading { device, measures, .. } = &readings[*place];
             if measures.iter().all(|measure| measure.is_nan()) {
@@ -128,26 +153,59 @@ impl OfKey {
                 of_device.changed = true;
                 changed.push(device.clone());
             }
-            if let Some(point) = of_device.memory.point(measures, &mut self.memory) {
-                points.extend_from_slice(point);
-                with_point.push(*place);
-            }
+            let point = of_device.memory.point(measures, &mut self.memory);
+            points.extend_from_slice(point.unwrap_or_default());
+            let candidate = Candidate {
+                place: *place,
+                has_point: point.is_some(),
+                outside: detection.ranges.is_outside(measures),
+            };
+            candidates.extend((candidate.has_point || candidate.outside).then_some(candidate));
         }
-        let mut scored = Vec::with_capacity(with_point.len());
-        self.forest.score_batch(&points, threshold, &mut scored);
-        for (place, scored) in with_point.into_iter().zip(scored) {
-            verdicts[place] = Some(scored);
+        let (mut points, mut scored) = (&points[..], Vec::with_capacity(candidates.len()));
+        let mut rest = &candidates[..];
+        while let [first, ..] = rest {
+            let threshold = self.threshold.value();
+            let alike = |candidate: &&Candidate| candidate.has_point && !candidate.outside;
+            let together = match first.outside {
+                // Alone, since it is attributed whatever its score.
+                true => 1,
+                false => rest.iter().take(self.threshold.stays_for()).take_while(alike).count(),
+            };
+            let (now, later) = rest.split_at(together);
+            let values = if first.has_point {
+                together * parameters.dimensions()
+            } else {
+                0
+            };
+            let (of_now, of_later) = points.split_at(values);
+            scored.clear();
+            let least = if first.outside { f64::NEG_INFINITY } else { threshold };
+            self.forest.score_batch(of_now, least, &mut scored);
+            let mut scores = scored.drain(..);
+            for candidate in now {
+                let scored = scores.next();
+                if let Some(score) = scored.as_ref().and_then(|scored| scored.score) {
+                    self.threshold.learn(score);
+                }
+                let reached = scored.as_ref().is_some_and(|scored| scored.attribution.is_some());
+                let threshold = (reached || candidate.outside).then_some(threshold);
+                findings[candidate.place] = Finding { scored, threshold };
+            }
+            drop(scores);
+            (rest, points) = (later, of_later);
         }
     }
 }
 
-fn judged(reading: Reading, verdict: Option<forest::Scored>) -> Scored {
-    let (score, attribution) = verdict.map_or((None, None), |verdict| (verdict.score, verdict.attribution));
-    let attribution = attribution.map(|a| a.parts.iter().map(|part| (part.high, part.low)).collect());
+fn judged(reading: Reading, Finding { scored, threshold }: Finding) -> Scored {
+    let (score, attribution) = scored.map_or((None, None), |scored| (scored.score, scored.attribution));
+    let parts = attribution.map(|a| a.parts.iter().map(|part| (part.high, part.low)).collect());
     Scored {
         reading,
         score,
-        attribution,
+        attribution: threshold.map(|_| parts.unwrap_or_default()),
+        threshold,
     }
 }
 
@@ -160,10 +218,31 @@ mod tests {
 
     use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
+    use crate::detection::Ranges;
     use crate::forest::Scoring;
     use crate::record::Device;
 
     const THRESHOLD: f64 = 1.1;
+
+    fn detection() -> impl Strategy<Value = Detection> {
+        let rule = prop_oneof![
+            Just(Rule::Fixed(THRESHOLD)),
+            (0.01..0.3f64).prop_map(|share| Rule::Rate {
+                share,
+                until: THRESHOLD
+            }),
+            (0.0..0.9f64).prop_map(|least| Rule::Grade {
+                least,
+                until: THRESHOLD
+            }),
+        ];
+        let unbounded = (f64::NEG_INFINITY, f64::INFINITY);
+        let first = prop_oneof![Just(unbounded), Just((-4.5, 4.0))];
+        (rule, first).prop_map(move |(rule, first)| Detection {
+            rule,
+            ranges: Ranges(vec![first, unbounded]),
+        })
+    }
 
     fn parameters(shingle: usize) -> Parameters {
         Parameters {
@@ -199,35 +278,53 @@ mod tests {
         }
     }
 
-    /// (position, score as bits, attribution as bits).
-    type Verdict = (u64, Option<u64>, Option<Vec<(u64, u64)>>);
+    /// (position, score as bits, attribution as bits, threshold as bits).
+    type Verdict = (u64, Option<u64>, Option<Vec<(u64, u64)>>, Option<u64>);
 
-    fn verdict(position: u64, score: Option<f64>, attribution: Option<Vec<(f64, f64)>>) -> Verdict {
+    fn verdict(
+        position: u64,
+        score: Option<f64>,
+        attribution: Option<Vec<(f64, f64)>>,
+        threshold: Option<f64>,
+    ) -> Verdict {
         let bits = |parts: Vec<(f64, f64)>| {
             parts
                 .into_iter()
                 .map(|(high, low)| (high.to_bits(), low.to_bits()))
                 .collect()
         };
-        (position, score.map(f64::to_bits), attribution.map(bits))
+        (
+            position,
+            score.map(f64::to_bits),
+            attribution.map(bits),
+            threshold.map(f64::to_bits),
+        )
     }
 
-    /// A key's forest, and what is known of the key and of its devices, by a reading of each.
-    type OfKeyAlone = (Key, Forest, KeyMemory, Vec<(Reading, DeviceMemory)>);
+    /// A key's forest, what is known of the key and of its devices, by a reading of each, and its threshold.
+    type OfKeyAlone = (Key, Forest, KeyMemory, Vec<(Reading, DeviceMemory)>, Threshold);
 
     /// One reading after the other, each to the forest of its key.
-    fn reference(readings: &[Reading], parameters: &Parameters) -> Vec<Verdict> {
+    fn reference(readings: &[Reading], parameters: &Parameters, detection: &Detection) -> Vec<Verdict> {
         let mut forests: Vec<OfKeyAlone> = Vec::new();
         let mut verdicts = Vec::new();
         for reading in readings {
             let key = manufacturer().key(reading);
             if !forests.iter().any(|(of, ..)| *of == key) {
                 let forest = Forest::new(parameters, &key_bytes(&key));
-                forests.push((key.clone(), forest, KeyMemory::new(parameters.measures), Vec::new()));
+                let threshold = Threshold::new(detection.rule);
+                forests.push((
+                    key.clone(),
+                    forest,
+                    KeyMemory::new(parameters.measures),
+                    Vec::new(),
+                    threshold,
+                ));
             }
-            let (_, forest, memory, devices) = forests.iter_mut().find(|(of, ..)| *of == key).expect("just made");
+            let (_, forest, memory, devices, threshold) =
+                forests.iter_mut().find(|(of, ..)| *of == key).expect("just made");
             if reading.measures.iter().all(|measure| measure.is_nan()) {
-                verdicts.push(verdict(reading.position, None, None));
+                verdicts.push(verdict(reading.position, None, None, None));
                 continue;
             }
             if !devices.iter().any(|(of, _)| of.device == reading.device) {
@@ -240,14 +337,25 @@ mod tests {
                 .iter_mut()
                 .find(|(of, _)| of.device == reading.device)
                 .expect("just made");
+            // Attributed in any case, and then only those are kept that the rule, or a range, makes anomalies.
             let mut scored = Vec::new();
             if let Some(point) = device.point(&reading.measures, memory) {
-                forest.score_batch(point, THRESHOLD, &mut scored);
+                forest.score_batch(point, f64::NEG_INFINITY, &mut scored);
             }
             let scored = scored.pop();
-            let parts = scored.as_ref().and_then(|s| s.attribution.as_ref());
-            let parts = parts.map(|a| a.parts.iter().map(|part| (part.high, part.low)).collect());
-            verdicts.push(verdict(reading.position, scored.and_then(|s| s.score), parts));
+            let score = scored.as_ref().and_then(|s| s.score);
+            let value = threshold.value();
+            let (low, high) = detection.ranges.0[0];
+            let outside = reading.measures[0] < low || reading.measures[0] > high;
+            let anomalous = outside || score.is_some_and(|score| score >= value);
+            let parts = scored.and_then(|s| s.attribution).map_or(Vec::new(), |a| {
+                a.parts.iter().map(|part| (part.high, part.low)).collect()
+            });
+            let parts = anomalous.then_some(parts);
+            verdicts.push(verdict(reading.position, score, parts, anomalous.then_some(value)));
+            if let Some(score) = score {
+                threshold.learn(score);
+            }
         }
         verdicts
     }
@@ -261,17 +369,18 @@ mod tests {
 
         #[test]
         fn every_bit_of_a_score_is_the_same_for_any_workers_and_epochs(
-            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..150),
+            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..1200),
             shingle in 1usize..4,
+            detection in detection(),
             plan in Plan::any(),
         ) {
             let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
             let parameters = parameters(shingle);
-            let want = reference(&readings, &parameters);
+            let want = reference(&readings, &parameters, &detection);
             let mut got = replay(plan, readings, move |readings, _, seen| {
-                score(readings, manufacturer(), parameters.clone(), THRESHOLD, None).inspect(move |s: &Scored| {
+                score(readings, manufacturer(), parameters.clone(), detection.clone(), None).inspect(move |s: &Scored| {
                     let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
-                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts));
+                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));
                 });
             });
             got.sort_unstable();
@@ -280,19 +389,20 @@ mod tests {
 
         #[test]
         fn a_run_that_goes_on_from_a_commit_gives_the_same_bits(
-            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..150),
+            records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..1200),
             shingle in 1usize..4,
+            detection in detection(),
             lives in Life::any(),
         ) {
             let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
             let parameters = parameters(shingle);
-            let want = reference(&readings, &parameters);
+            let want = reference(&readings, &parameters, &detection);
             let is_committed = |verdict: &Verdict, rows: usize| verdict.0 < rows as u64;
             let mut got = replay_lives(lives, readings, is_committed, move |readings, _, checkpoints, seen| {
-                let scored = score(readings, manufacturer(), parameters.clone(), THRESHOLD, Some(checkpoints));
+                let scored = score(readings, manufacturer(), parameters.clone(), detection.clone(), Some(checkpoints));
                 scored.inspect(move |s: &Scored| {
                     let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
-                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts));
+                    seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));
                 });
             });
             got.sort_unstable();

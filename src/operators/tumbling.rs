@@ -134,6 +134,7 @@ fn enter<'scope>(scored: Rows<'scope, Scored>, windows: Tumbling) -> (Rows<'scop
                     reading,
                     score,
                     attribution,
+                    ..
                 } in batch.iter().filter(|scored| !scored.reading.late)
                 {
                     let index = windows.rules.index(reading.timestamp);

@@ -34,7 +34,10 @@ pub(super) fn find(text: &str, tree: &Node, patient: Option<&str>) -> Option<Ide
     };
     value.deserialize(&mut json).ok()?;
     json.end().ok()?;
-    let patient = patient.map(str::to_owned).or(found.patient).filter(|patient| !patient.is_empty())?;
+    let patient = patient
+        .map(str::to_owned)
+        .or(found.patient)
+        .filter(|patient| !patient.is_empty())?;
     let mut places = found.places;
     if found.whole {
         places = std::iter::once(0..text.len()).collect();

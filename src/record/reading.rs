@@ -61,11 +61,14 @@ pub struct Scored {
     pub reading: Reading,
     /// `None` while the forest learns, while a shingle fills, and where every measure is missing.
     pub score: Option<f64>,
-    /// Present exactly for anomalies: for each measure what it adds to the score by being (high, low).
+    /// Present exactly for anomalies: for each measure what it adds to the score by being (high, low); empty for one without a score,
+    /// whose measures are out of their ranges.
     pub attribution: Option<Box<[(f64, f64)]>>,
+    /// Of anomalies: the threshold that applied.
+    pub threshold: Option<f64>,
 }
 
-/// An anomalous reading and the threshold it reached.
+/// An anomalous reading and the threshold that applied to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
     pub scored: Scored,

@@ -46,6 +46,7 @@ pub(super) fn check(settings: &Settings, tree: &Tree, mistakes: &mut MistakeList
     }
     if settings.dataflow.uses("forest") {
         check.forest();
+        check.ranges();
         check.groupings();
     }
 }
@@ -344,6 +345,28 @@ impl Check<'_> {
             if forest.key[..i].contains(column) {
                 self.report(&[here], format!("{} is there twice", quoted(column)));
             }
+        }
+    }
+
+    fn ranges(&mut self) {
+        let measures = &self.settings.record.measures;
+        for measure in self
+            .settings
+            .alerts
+            .ranges
+            .keys()
+            .filter(|name| !measures.contains(name))
+        {
+            let advice = match nearest(measure, measures.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("there are {}", measures.join(", ")),
+            };
+            let reason = format!("{} is no measure; {advice}", quoted(measure));
+            self.report_unless(&["record.measures"], key("alerts", "ranges"), reason);
+        }
+        if !self.settings.forest.enabled && !self.settings.alerts.ranges.is_empty() {
+            let reason = "ranges are looked at where readings are scored; set forest.enabled = true, or remove them";
+            self.report(&[key("alerts", "ranges"), key("forest", "enabled")], reason.into());
         }
     }
 

@@ -28,7 +28,7 @@ mod windows;
 
 use serde::Serialize;
 
-pub use alerts::Alerts;
+pub use alerts::{Adapt, Alerts};
 pub use broker_address::BrokerAddress;
 pub use canonical::{first_difference, first_difference_of_state};
 pub use devices::Devices;

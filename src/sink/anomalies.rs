@@ -1,4 +1,5 @@
-//! The table `anomalies`: the readings at or above the threshold, and what makes them strange.
+//! The table `anomalies`: the readings at or above the threshold that applied to them, and what makes them strange. Where measures have
+//! ranges also those beyond one, which may have no score and then no attribution.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -19,10 +20,12 @@ pub struct Anomalies {
 impl Anomalies {
     pub fn new(columns: TableColumns) -> Anomalies {
         let mut fields = reading_fields(&columns);
-        fields.extend(["anomaly_score", "threshold"].map(|name| float_field(name, false)));
+        let scoreless = columns.ranges;
+        fields.push(float_field("anomaly_score", scoreless));
+        fields.push(float_field("threshold", false));
         for measure in &columns.measures {
-            fields.push(float_field(&format!("attribution_{measure}"), false));
-            fields.push(text_field(&format!("direction_{measure}"), false));
+            fields.push(float_field(&format!("attribution_{measure}"), scoreless));
+            fields.push(text_field(&format!("direction_{measure}"), scoreless));
         }
         Anomalies {
             columns,
@@ -56,7 +59,7 @@ impl Table for Anomalies {
         arrays.push(floats(rows.iter().map(|row| row.scored.score)));
         arrays.push(floats(rows.iter().map(|row| Some(row.threshold))));
         for i in 0..self.columns.measures.len() {
-            let part = |row: &Anomaly| row.scored.attribution.as_ref().map(|parts| parts[i]);
+            let part = |row: &Anomaly| -> Option<(f64, f64)> { row.scored.attribution.as_ref()?.get(i).copied() };
             arrays.push(floats(rows.iter().map(|row| part(row).map(|(high, low)| high + low))));
             arrays.push(texts(rows.iter().map(|row| {
                 part(row).map(|(high, low)| if high >= low { "high" } else { "low" })

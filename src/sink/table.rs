@@ -38,4 +38,6 @@ pub struct TableColumns {
     pub further: Vec<String>,
     /// Whether readings have an `anomaly_score`.
     pub scored: bool,
+    /// Whether a reading may be anomalous by the range of a measure, and so without a score.
+    pub ranges: bool,
 }

@@ -21,6 +21,7 @@ fn columns(scored: bool) -> TableColumns {
         measures: ["temperature", "pulse"].map(String::from).into(),
         further: vec!["ward".into()],
         scored,
+        ranges: false,
     }
 }
 

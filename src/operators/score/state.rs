@@ -1,4 +1,4 @@
-//! What `score` remembers over a restart: for each key its forest and its means, and for each of the key's devices its last readings.
+//! What `score` remembers over a restart: for each key its forest, its means and its threshold if that is learned, and for each of the key's devices its last readings.
 
 use std::collections::HashMap;
 
@@ -9,11 +9,12 @@ use super::super::barrier::{Share, StateOf, restore};
 use super::super::grouping::key_bytes;
 use super::super::route_key;
 use super::{Forests, OfDevice, OfKey};
+use crate::detection::{Rule, Threshold};
 use crate::forest::{DeviceMemory, Forest, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key};
 use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode, whole};
 
-/// Of how the parts are laid out; what the forest writes has a version of its own.
+/// Of how the parts are laid out; what the forest and the threshold write has a version of its own.
 pub(in crate::operators) const VERSION: u8 = 1;
 const NAME: &str = "the forests";
 
@@ -22,6 +23,7 @@ enum Part {
     Forest,
     Memory,
     Device(CompactString),
+    Threshold,
 }
 
 /// A part of a key's state, written by `write`.
@@ -40,6 +42,9 @@ pub(super) fn changes(forests: &mut Forests) -> Vec<Entry> {
         };
         entries.push(put(key, Part::Forest, |out| of_key.forest.write_state(out)));
         entries.push(put(key, Part::Memory, |out| of_key.memory.write_state(out)));
+        if of_key.threshold.is_learned() {
+            entries.push(put(key, Part::Threshold, |out| of_key.threshold.write_state(out)));
+        }
         for id in changed.drain(..) {
             if let Some(device) = of_key.devices.get_mut(&id) {
                 device.changed = false;
@@ -52,7 +57,12 @@ pub(super) fn changes(forests: &mut Forests) -> Vec<Entry> {
 }
 
 /// The forests that an earlier run has left, as far as they are this worker's.
-pub(super) fn restored(checkpoints: Option<&Checkpoints>, parameters: &Parameters, share: Share) -> Forests {
+pub(super) fn restored(
+    checkpoints: Option<&Checkpoints>,
+    parameters: &Parameters,
+    rule: Rule,
+    share: Share,
+) -> Forests {
     let mut forests: Forests = HashMap::new();
     restore(checkpoints, StateOf::Score, |key, value| {
         let (key, part): (Key, Part) = decode(NAME, None, key)?;
@@ -63,12 +73,15 @@ pub(super) fn restored(checkpoints: Option<&Checkpoints>, parameters: &Parameter
         let seed = key_bytes(&key);
         let of_key = forests
             .entry(key)
-            .or_insert_with_key(|key| OfKey::new(key, parameters, true));
+            .or_insert_with_key(|key| OfKey::new(key, parameters, rule, true));
         let Parameters { measures, shingle, .. } = *parameters;
         let failed = |e| SnapshotError::of(NAME, e);
         match part {
             Part::Forest => of_key.forest = Forest::read_state(parameters, &seed, value).map_err(failed)?,
             Part::Memory => of_key.memory = KeyMemory::read_state(measures, value).map_err(failed)?,
+            Part::Threshold => {
+                of_key.threshold = Threshold::read_state(rule, value).map_err(|e| SnapshotError::of(NAME, e))?;
+            }
             Part::Device(device) => {
                 let memory = DeviceMemory::read_state(measures, shingle, value).map_err(failed)?;
                 of_key

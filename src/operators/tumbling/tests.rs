@@ -139,6 +139,7 @@ fn build<'scope>(
         Scored {
             score: sample.score,
             attribution,
+            threshold: None,
             reading,
         }
     });

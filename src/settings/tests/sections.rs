@@ -113,6 +113,41 @@ fn windows_and_alerts_are_read() {
 }
 
 #[test]
+fn alerts_section_is_read() {
+    let alerts = good(
+        "[record]\nmeasures = [\"pulse\", \"spo2\"]\n[alerts]\nadapt = \"rate\"\nrate = 0.01\ngrade = 0\ncool_down = \"0s\"
+         ranges = { pulse = [40, 150.5], spo2 = [90, inf] }",
+    )
+    .alerts;
+    assert_eq!((alerts.adapt, alerts.rate, alerts.grade), (Adapt::Rate, 0.01, 0.0));
+    assert_eq!(alerts.cool_down, Micros(0));
+    assert_eq!(alerts.ranges["pulse"], (40.0, 150.5));
+    assert_eq!(alerts.ranges["spo2"], (90.0, f64::INFINITY));
+    refused(
+        "[alerts]\nrate = 0.6",
+        "ward.toml:3: [alerts] rate: wants a number from 0.000001 to 0.5; found the number 0.6",
+    );
+    refused(
+        "[alerts]\ngrade = 1",
+        "ward.toml:3: [alerts] grade: wants a number from 0 to 0.999; found the integer 1",
+    );
+    for range in ["[9, 1]", "[1]", "5", "[inf, inf]", "[nan, 1]"] {
+        refused(
+            &format!("[alerts]\nranges = {{ pulse = {range} }}"),
+            "ward.toml:3: [alerts] ranges: the range of \"pulse\" is none; write it as { pulse = [40, 150] }, the lowest and the highest ordinary value, -inf or inf where there is none",
+        );
+    }
+    refused(
+        "[alerts]\nranges = { puls = [40, 150] }",
+        "ward.toml:3: [alerts] ranges: \"puls\" is no measure; did you mean \"pulse\"?",
+    );
+    refused(
+        "[alerts]\nranges = { pulse = [40, 150] }\n[forest]\nenabled = false",
+        "ward.toml:5: [forest] enabled: ranges are looked at where readings are scored; set forest.enabled = true, or remove them",
+    );
+}
+
+#[test]
 fn output_source_and_replay_are_read() {
     let settings = good(
         "[output]\npath = \"x\"\nshards = 64\ncompression = \"none\"\ncommit_rows = 1\ncommit_bytes = \"2MiB\"\ncommit_interval = \"1h\"

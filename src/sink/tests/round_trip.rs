@@ -58,6 +58,7 @@ fn scored() -> impl Strategy<Value = Scored> {
         reading,
         score,
         attribution: None,
+        threshold: None,
     })
 }
 
@@ -68,6 +69,7 @@ fn anomaly() -> impl Strategy<Value = Anomaly> {
             reading,
             score: Some(score),
             attribution: Some(parts.into()),
+            threshold: Some(2.0),
         },
         threshold,
     })

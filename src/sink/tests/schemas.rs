@@ -29,6 +29,7 @@ fn scored() -> Scored {
         reading,
         score: Some(1.0),
         attribution: Some([(1.0, 0.0), (0.0, 1.0)].into()),
+        threshold: Some(2.0),
     }
 }
 

@@ -25,6 +25,7 @@ fn row(position: u64, day: i64) -> Scored {
         reading,
         score: None,
         attribution: None,
+        threshold: None,
     }
 }
 
