@@ -40,8 +40,9 @@ pub struct Job {
 
 /// The thread that makes commits.
 pub struct Maker {
-    jobs: Sender<Job>,
-    thread: JoinHandle<OutputFolder>,
+    /// Until no more will come.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<OutputFolder>>,
     manifest: Arc<Mutex<Manifest>>,
 }
 
@@ -99,8 +100,8 @@ impl Maker {
         };
         let thread = thread::spawn(move || work.run(&waiting, fail));
         Maker {
-            jobs,
-            thread,
+            jobs: Some(jobs),
+            thread: Some(thread),
             manifest: shared,
         }
     }
@@ -108,11 +109,13 @@ impl Maker {
     /// Has a commit made; what is in it is staged.
     pub fn make(&self, number: u32, staged: Staged, changes: Vec<Entry>) {
         // The thread only ends before us when it has failed, and then the process does.
-        let _ = self.jobs.send(Job {
-            number,
-            staged,
-            changes,
-        });
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job {
+                number,
+                staged,
+                changes,
+            });
+        }
     }
 
     /// How far the output has come.
@@ -124,15 +127,27 @@ impl Maker {
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn finish(self, complete: bool) -> Result<Manifest, SinkError> {
-        drop(self.jobs);
-        let Ok(folder) = self.thread.join() else {
-            return Ok(locked(&self.manifest).clone()); // its panic has ended the process
-        };
+    pub fn finish(mut self, complete: bool) -> Result<Manifest, SinkError> {
+        let folder = self.wait();
         let mut manifest = locked(&self.manifest).clone();
         manifest.complete |= complete;
-        folder.complete(&manifest)?;
+        if let Some(folder) = folder {
+            folder.complete(&manifest)?;
+        }
         Ok(manifest)
+    }
+
+    /// Until all commits are made; the folder, unless the thread has panicked, which ends the process.
+    fn wait(&mut self) -> Option<OutputFolder> {
+        drop(self.jobs.take());
+        self.thread.take()?.join().ok()
+    }
+}
+
+/// A commit that is under way is made.
+impl Drop for Maker {
+    fn drop(&mut self) {
+        self.wait();
     }
 }
 

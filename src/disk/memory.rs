@@ -26,6 +26,7 @@ struct State {
     folders: BTreeSet<PathBuf>,
     steps: u64,
     crash_at: Option<u64>,
+    lies: bool,
 }
 
 #[derive(Clone, Default)]
@@ -91,6 +92,13 @@ impl MemoryDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A disk that says it has synced and has not: what is built on it must be found wanting.
+    pub fn lying() -> MemoryDisk {
+        let disk = MemoryDisk::default();
+        disk.state().lies = true;
+        disk
+    }
+
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.state().steps
@@ -136,6 +144,7 @@ impl MemoryDisk {
             folders: state.folders.clone(),
             steps: 0,
             crash_at: None,
+            lies: state.lies,
         })))
     }
 
@@ -263,6 +272,9 @@ impl Disk for MemoryDisk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        if state.lies {
+            return Ok(());
+        }
         let (done, pending) = std::mem::take(&mut state.pending)
             .into_iter()
             .partition(|change| change.touches(folder));
@@ -284,8 +296,10 @@ impl DiskFile for MemoryFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.step()?;
-        let content = &mut state.files[self.file];
-        content.synced = content.bytes.len();
+        if !state.lies {
+            let content = &mut state.files[self.file];
+            content.synced = content.bytes.len();
+        }
         Ok(())
     }
 }

@@ -315,3 +315,89 @@ fn record_at(bytes: &[u8]) -> Option<(Record, usize)> {
     let record = serde_json::from_slice(json).ok()?;
     Some((record, RECORD_HEADER + json.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::memory::MemoryDisk;
+
+    const FOLDER: &str = "/epochs";
+
+    fn epoch(time: Time) -> Epoch {
+        Epoch {
+            time,
+            ends: vec![time * 10],
+            silence: None,
+        }
+    }
+
+    fn start() -> Start {
+        Start {
+            program: "wardflow".into(),
+            settings: "{}".into(),
+            devices: None,
+        }
+    }
+
+    /// A log of three epochs, from number 5 on.
+    fn log() -> MemoryDisk {
+        let disk = MemoryDisk::default();
+        let (mut log, none) = EpochLog::open(disk.clone(), Path::new(FOLDER), 0).expect("a fresh log");
+        assert!(none.is_empty());
+        log.begin(&start(), 5).expect("begun");
+        (5..8).for_each(|time| log.append(&epoch(time)).expect("appended"));
+        disk
+    }
+
+    fn read_back(disk: &MemoryDisk) -> Result<Vec<Time>, JournalError> {
+        let epochs = EpochLog::read(disk, Path::new(FOLDER), 0)?;
+        Ok(epochs.into_iter().map(|epoch| epoch.time).collect())
+    }
+
+    #[test]
+    fn epochs_come_back_from_where_they_are_asked_for_and_with_what_the_run_worked_with() {
+        let disk = log();
+        assert_eq!(read_back(&disk).expect("whole"), [5, 6, 7]);
+        let (log, later) = EpochLog::open(disk, Path::new(FOLDER), 6).expect("whole");
+        assert_eq!(later, [epoch(6), epoch(7)]);
+        assert_eq!(log.start(), Some(&start()));
+    }
+
+    #[test]
+    fn a_torn_record_is_cut_and_a_file_that_never_got_its_header_is_none() {
+        let disk = log();
+        let path = Path::new(FOLDER).join(name_of(5));
+        disk.cut(&path, disk.length(&path).expect("there") - 3).expect("cut");
+        let mut torn = disk.create(&Path::new(FOLDER).join(name_of(9))).expect("a file");
+        torn.append(&[0; 300]).expect("zeros");
+        assert!(read_back(&disk).is_err(), "torn, and another file behind it");
+        disk.remove(&Path::new(FOLDER).join(name_of(9))).expect("removed");
+        assert_eq!(read_back(&disk).expect("cut"), [5, 6]);
+        let disk = log();
+        let mut torn = disk.create(&Path::new(FOLDER).join(name_of(9))).expect("a file");
+        torn.append(&[0; 300]).expect("zeros");
+        assert_eq!(read_back(&disk).expect("nothing in it"), [5, 6, 7]);
+    }
+
+    #[test]
+    fn an_old_record_behind_a_torn_tail_is_no_epoch() {
+        let disk = log();
+        let path = Path::new(FOLDER).join(name_of(5));
+        let bytes = disk.read(&path).expect("there");
+        let mut again = disk.create(&path).expect("a file");
+        let (_, length) = record_at(&bytes[HEADER..]).expect("the start");
+        again.append(&bytes).expect("the log");
+        again
+            .append(&bytes[HEADER + length..])
+            .expect("its first epochs, as the disk held them before");
+        assert_eq!(read_back(&disk).expect("a torn tail"), [5, 6, 7]);
+    }
+
+    #[test]
+    fn a_flipped_bit_before_the_last_record_is_damage() {
+        let disk = log();
+        let path = Path::new(FOLDER).join(name_of(5));
+        disk.flip(&path, 8 * (HEADER + RECORD_HEADER + 4));
+        assert!(matches!(read_back(&disk), Err(JournalError::Damaged { .. })));
+    }
+}

@@ -159,7 +159,8 @@ fn of_number(digits: &str) -> Option<i64> {
 
 /// `YYYY-MM-DDThh:mm:ss[.fraction][Z|±hh:mm]`, UTC where no zone stands.
 fn of_iso(text: &str) -> Option<i64> {
-    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
+    let number = |range: std::ops::Range<usize>| text.get(range).filter(digits)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     let rest = text.get(19..)?;
