@@ -34,7 +34,7 @@ impl CutTree {
     }
 
     /// Sets a node's box to the union of its children's; says whether that changed it.
-    fn refresh(&mut self, node: usize) -> bool {
+    pub(super) fn refresh(&mut self, node: usize) -> bool {
         let dimensions = self.dimensions;
         let [left, right] = self.nodes[node].children;
         let mut changed = false;

@@ -29,6 +29,8 @@ pub struct Forest {
     sample_size: u64,
     scale: Scale,
     pub(super) seen: u64,
+    /// What `seen` was when [`Forest::take_changed`] was last asked; `None` before.
+    asked: Option<u64>,
     pub(super) trees: Vec<Tree>,
 }
 
@@ -44,6 +46,7 @@ impl Forest {
             sample_size: parameters.sample_size as u64,
             scale: Scale::new(&parameters),
             seen: 0,
+            asked: None,
             trees: (0..parameters.trees)
                 .map(|index| Tree::new(&parameters, key, index))
                 .collect(),
@@ -66,6 +69,24 @@ impl Forest {
     /// The number of points taken in.
     pub fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Whether the forest has changed since this was last asked. A new forest has, one just read from its state has not.
+    pub fn take_changed(&mut self) -> bool {
+        self.asked.replace(self.seen) != Some(self.seen)
+    }
+
+    /// What must be the same for what was learned to be of use, as numbers.
+    pub(super) fn learned_with(&self) -> [u64; 6] {
+        let tree = &self.trees[0];
+        [
+            self.trees.len() as u64,
+            self.sample_size,
+            self.measures as u64,
+            self.dimensions as u64,
+            tree.sampler.time_decay().to_bits(),
+            tree.random.name(),
+        ]
     }
 
     /// Bytes of memory held, without the allocator's own.

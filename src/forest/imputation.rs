@@ -9,13 +9,14 @@ use super::shingle::Shingle;
 /// What a key's readings have had: sums and counts of the known values of each measure, in the readings' order.
 #[derive(Clone, Debug)]
 pub struct KeyMemory {
-    known: Box<[Known]>,
+    pub(super) known: Box<[Known]>,
+    pub(super) changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    sum: f64,
-    count: u64,
+pub(super) struct Known {
+    pub(super) sum: f64,
+    pub(super) count: u64,
 }
 
 impl KeyMemory {
@@ -23,7 +24,13 @@ impl KeyMemory {
     pub fn new(measures: usize) -> KeyMemory {
         KeyMemory {
             known: vec![Known::default(); measures].into_boxed_slice(),
+            changed: true,
         }
+    }
+
+    /// Whether the memory may have changed since this was last asked. A new one has, one just read from its state has not.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 }
 
@@ -31,8 +38,9 @@ impl KeyMemory {
 #[derive(Clone, Debug)]
 pub struct DeviceMemory {
     /// NaN where no value is known.
-    last: Box<[f32]>,
-    shingle: Shingle,
+    pub(super) last: Box<[f32]>,
+    pub(super) shingle: Shingle,
+    pub(super) changed: bool,
 }
 
 impl DeviceMemory {
@@ -41,12 +49,19 @@ impl DeviceMemory {
         DeviceMemory {
             last: vec![f32::NAN; measures].into_boxed_slice(),
             shingle: Shingle::new(measures, shingle),
+            changed: true,
         }
+    }
+
+    /// Whether the memory may have changed since this was last asked. A new one has, one just read from its state has not.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Takes a reading's measures (NaN: missing) and gives the point for the forest, measures × shingle finite values; `None`
     /// while the shingle fills. Values beyond the range of `f32` count as its ends.
     pub fn point(&mut self, measures: &[f64], key: &mut KeyMemory) -> Option<&[f32]> {
+        (self.changed, key.changed) = (true, true);
         let row = measures
             .iter()
             .zip(&mut self.last)

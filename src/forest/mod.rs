@@ -21,6 +21,7 @@ mod sampler;
 mod scale;
 mod score;
 mod shingle;
+mod state;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -30,3 +31,4 @@ pub use ensemble::{Forest, Scored};
 pub use imputation::{DeviceMemory, KeyMemory};
 pub use parameters::{ParameterError, Parameters, Scoring};
 pub use shingle::Shingle;
+pub use state::StateError;

@@ -18,6 +18,21 @@ impl Stream {
         }
     }
 
+    /// What the stream was made of, in short: equal streams have equal names.
+    pub(super) fn name(&self) -> u64 {
+        self.tree
+    }
+
+    /// How many numbers have been drawn.
+    pub(super) fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
+    /// The same stream with so many numbers drawn.
+    pub(super) fn after(&self, drawn: u64) -> Stream {
+        Stream { tree: self.tree, drawn }
+    }
+
     /// Uniform in the open interval (0, 1): the middles of 2^52 equal cells, all of them exact.
     pub(super) fn uniform(&mut self) -> f64 {
         let bits = xxh3_64_with_seed(&self.drawn.to_le_bytes(), self.tree);

@@ -29,6 +29,22 @@ impl Sampler {
         }
     }
 
+    /// The share of its weight that a point loses per step.
+    pub(super) fn time_decay(&self) -> f64 {
+        self.decay
+    }
+
+    /// Takes over a sample that [`in_order`](Self::in_order) accepts, of at most the capacity, and the next step to accept.
+    pub(super) fn restore(&mut self, next: u64, sample: Vec<(f64, u16)>) {
+        self.next = next;
+        (self.weights, self.leaves) = sample.into_iter().unzip();
+    }
+
+    /// Whether no weight is above the one over it.
+    pub(super) fn in_order(sample: &[(f64, u16)]) -> bool {
+        (1..sample.len()).all(|at| sample[(at - 1) / 2].0 >= sample[at].0)
+    }
+
     /// The next step whose point is taken into the sample; all before it are not.
     pub(super) fn next(&self) -> u64 {
         self.next

@@ -19,6 +19,22 @@ impl Shingle {
         }
     }
 
+    /// Rows that make a point.
+    pub(super) fn length(&self) -> usize {
+        self.values.len() / self.measures
+    }
+
+    /// Rows taken so far, counted up to the length.
+    pub(super) fn filled(&self) -> usize {
+        self.length() - self.missing
+    }
+
+    /// The rows that the next one will follow in its point, oldest first.
+    pub(super) fn before_next(&self) -> &[f32] {
+        let kept = self.filled().min(self.length() - 1);
+        &self.values[self.values.len() - kept * self.measures..]
+    }
+
     /// Adds a row of values and gives the point: all rows, oldest first; `None` while there are too few.
     /// Values beyond the number of measures are not taken, and absent ones are 0.
     pub fn push(&mut self, row: impl IntoIterator<Item = f32>) -> Option<&[f32]> {

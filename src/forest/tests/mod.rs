@@ -5,6 +5,7 @@ mod exhaustive;
 mod invariants;
 mod reference;
 mod small_stream;
+mod state;
 
 use super::{Forest, Parameters, Scored, Scoring};
 
