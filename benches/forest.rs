@@ -1,7 +1,8 @@
 //! The forest against the fastest published ones: points per CPU-second on one thread, and bytes per forest.
 //!
 //! `cargo bench --bench forest`, or with `--profile dist` and `RUSTFLAGS=-Ctarget-cpu=native` to give all of them what a machine
-//! has. Every point is scored and then taken in. Our bytes are the forest's own count, the peer's what the process grew by. `-- 20000` uses so many points instead of 200,000.
+//! has; `-- 20000` takes so many points instead of 200,000. Every point is scored and then taken in. Our bytes are the
+//! forest's own count, the peer's what the process grew by.
 
 use std::fs;
 use std::hint::black_box;
