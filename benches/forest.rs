@@ -27,22 +27,23 @@ fn main() {
         "{:<24} {:>13} {:>10} {:>7} {:>12} {:>11}",
         "", "points/CPU-s", "µs/point", "ratio", "bytes/forest", "mean score"
     );
-    let peer = measure(|| peer(&points));
-    let line = |name: &str, run: &Run| {
+    let names = [
+        "krcf",
+        "wardflow, batches of 1",
+        "wardflow, batches of 5",
+        "wardflow, batches of 256",
+    ];
+    let runs = measure([&|| peer(&points), &|| ours(&points, 1), &|| ours(&points, 5), &|| {
+        ours(&points, 256)
+    }]);
+    for (name, run) in names.iter().zip(&runs) {
         println!(
             "{name:<24} {:>13.0} {:>10.2} {:>7.2} {:>12.0} {:>11.5}",
             count as f64 / run.seconds,
             run.seconds / count as f64 * 1e6,
-            peer.seconds / run.seconds,
+            runs[0].seconds / run.seconds,
             run.bytes,
             run.mean_score,
-        );
-    };
-    line("krcf", &peer);
-    for batch in [1, 5, 256] {
-        line(
-            &format!("wardflow, batches of {batch}"),
-            &measure(|| ours(&points, batch)),
         );
     }
 }
@@ -53,19 +54,22 @@ struct Run {
     mean_score: f64,
 }
 
-/// The fastest of several runs; a run gives its sum of scores, how many these are, and the forest's bytes at its end.
-fn measure(run: impl Fn() -> (f64, usize, f64)) -> Run {
-    let mut best = Run {
+/// The fastest of several runs of each, in turns, as a busy machine is not equally busy all the time; a run gives its sum of
+/// scores, how many these are, and the forest's bytes at its end.
+fn measure<const N: usize>(runs: [&dyn Fn() -> (f64, usize, f64); N]) -> [Run; N] {
+    let mut best = runs.map(|_| Run {
         seconds: f64::INFINITY,
         bytes: 0.0,
         mean_score: 0.0,
-    };
+    });
     for _ in 0..RUNS {
-        let started = cpu_seconds();
-        let (sum, scored, bytes) = run();
-        best.seconds = best.seconds.min(cpu_seconds() - started);
-        best.mean_score = sum / scored as f64;
-        best.bytes = best.bytes.max(bytes); // a later run may find memory that an earlier one has left
+        for (run, best) in runs.iter().zip(&mut best) {
+            let started = cpu_seconds();
+            let (sum, scored, bytes) = run();
+            best.seconds = best.seconds.min(cpu_seconds() - started);
+            best.mean_score = sum / scored as f64;
+            best.bytes = best.bytes.max(bytes); // a later run may find memory that an earlier one has left
+        }
     }
     best
 }

@@ -5,6 +5,7 @@
 //! which points are strange: a tree that changes before the batch's last point is copied first, and the copy taken along again.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
 use super::score::add_scores_in;
@@ -32,6 +33,8 @@ pub struct Forest {
     dimensions: usize,
     sample_size: u64,
     scale: Scale,
+    /// Decides how fast the scores come, and no bit of them.
+    pub(super) kernel: Kernel,
     pub(super) seen: u64,
     /// What `seen` was when [`Forest::take_changed`] was last asked; `None` before.
     asked: Option<u64>,
@@ -49,6 +52,7 @@ impl Forest {
             dimensions,
             sample_size: parameters.sample_size as u64,
             scale: Scale::new(&parameters),
+            kernel: Kernel::fastest(),
             seen: 0,
             asked: None,
             trees: (0..parameters.trees)
@@ -115,7 +119,7 @@ impl Forest {
         } else {
             for tree in &mut self.trees {
                 before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
-                tree.score_rows(&rows, &self.scale, &mut sums);
+                tree.score_rows(self.kernel, &rows, &self.scale, &mut sums);
             }
         }
         let from = out.len();
@@ -149,7 +153,7 @@ impl Forest {
         for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
             if tree.sampler.next() < rows.last() {
                 before.push(copy.then(|| tree.clone()));
-                tree.score_rows(rows, &self.scale, scores);
+                tree.score_rows(self.kernel, rows, &self.scale, scores);
             } else {
                 before.push(None);
                 unchanged.push(&tree.cuts);
@@ -157,7 +161,7 @@ impl Forest {
             }
         }
         let mut met = vec![0.0; unchanged.len() * count];
-        add_scores_in(&unchanged, rows.points, &self.scale, &mut met);
+        add_scores_in(self.kernel, &unchanged, rows.points, &self.scale, &mut met);
         for (place, met) in places.into_iter().zip(met.chunks_exact(count)) {
             scores[place * count..(place + 1) * count].copy_from_slice(met);
         }

@@ -2,41 +2,116 @@
 //! the variant made for this number and this processor. All variants give the same bits: Rust neither reorders nor fuses
 //! floating-point operations, whatever the instructions.
 //!
-//! The only unsafe code of the forest: calls of functions compiled for instructions, made where the processor has them, and loads
-//! from places that were compared with the length of what they lie in.
+//! The only unsafe code of the forest: calls of functions compiled for instructions, made with the proof that the processor has
+//! them, and loads from places that were compared with the length of what they lie in.
 
-use super::cut_tree::{CutTree, Link, Node};
+use super::cut_tree::CutTree;
 use super::scale::Scale;
 
-/// Calls `function::<D>(arguments…)`, with `D` the given number of dimensions where a variant exists and 0 where not.
+/// Calls `function::<D>(wide, arguments…)` by the kernel, with `D` the given number of dimensions where a variant exists and 0
+/// where not.
 macro_rules! kernel {
-    ($dimensions:expr, $function:ident($($argument:expr),*)) => {
+    ($kernel:expr, $dimensions:expr, $function:ident($($argument:expr),*)) => {
         match $dimensions {
-            1 => super::kernels::dispatch(#[inline(always)] || $function::<1>($($argument),*)),
-            2 => super::kernels::dispatch(#[inline(always)] || $function::<2>($($argument),*)),
-            3 => super::kernels::dispatch(#[inline(always)] || $function::<3>($($argument),*)),
-            4 => super::kernels::dispatch(#[inline(always)] || $function::<4>($($argument),*)),
-            5 => super::kernels::dispatch(#[inline(always)] || $function::<5>($($argument),*)),
-            6 => super::kernels::dispatch(#[inline(always)] || $function::<6>($($argument),*)),
-            8 => super::kernels::dispatch(#[inline(always)] || $function::<8>($($argument),*)),
-            _ => super::kernels::dispatch(#[inline(always)] || $function::<0>($($argument),*)),
+            1 => $kernel.run(#[inline(always)] |wide| $function::<1>(wide, $($argument),*)),
+            2 => $kernel.run(#[inline(always)] |wide| $function::<2>(wide, $($argument),*)),
+            3 => $kernel.run(#[inline(always)] |wide| $function::<3>(wide, $($argument),*)),
+            4 => $kernel.run(#[inline(always)] |wide| $function::<4>(wide, $($argument),*)),
+            5 => $kernel.run(#[inline(always)] |wide| $function::<5>(wide, $($argument),*)),
+            6 => $kernel.run(#[inline(always)] |wide| $function::<6>(wide, $($argument),*)),
+            8 => $kernel.run(#[inline(always)] |wide| $function::<8>(wide, $($argument),*)),
+            _ => $kernel.run(#[inline(always)] |wide| $function::<0>(wide, $($argument),*)),
         }
     };
 }
 pub(super) use kernel;
 
-/// Proof that the processor has AVX-512.
+/// The variant of the code that a forest runs. That there is one says that the processor has its instructions: only
+/// [`Kernel::available`], which asks the processor, makes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kernel(Instructions);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instructions {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Wide),
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// What every processor of the target has.
+    Portable,
+}
+
+impl Kernel {
+    /// The fastest that this processor runs.
+    pub(super) fn fastest() -> Kernel {
+        Kernel::available().next().unwrap_or(Kernel(Instructions::Portable))
+    }
+
+    /// All that this processor runs, the fastest first and the portable one last.
+    pub(super) fn available() -> impl Iterator<Item = Kernel> {
+        #[cfg(target_arch = "x86_64")]
+        let special = {
+            let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi2");
+            let avx512 = avx2
+                && std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512bw");
+            let avx512 = avx512.then_some(Instructions::Avx512(Wide(())));
+            avx512.into_iter().chain(avx2.then_some(Instructions::Avx2))
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let special = std::iter::empty();
+        special.chain([Instructions::Portable]).map(Kernel)
+    }
+
+    /// Runs `work`, compiled for the kernel's instructions; it gets the vectors of AVX-512 where they are among them.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub(super) fn run<R>(self, work: impl FnOnce(Option<Wide>) -> R) -> R {
+        match self.0 {
+            // SAFETY: the `Wide` says that the processor has all that `avx512` is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512(wide) => unsafe { avx512(wide, work) },
+            // SAFETY: `available` made this kernel, once the processor had said that it has avx2 and bmi2.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => unsafe { avx2(work) },
+            Instructions::Portable => work(None),
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
+#[target_feature(enable = "avx2,bmi2")]
+fn avx2<R>(work: impl FnOnce(Option<Wide>) -> R) -> R {
+    work(None)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,bmi2")]
+fn avx512<R>(wide: Wide, work: impl FnOnce(Option<Wide>) -> R) -> R {
+    work(Some(wide))
+}
+
+/// Points that [`Wide::descend`] takes down at once.
+pub(super) const ROWS: usize = 32;
+
+/// Trees that [`Wide::descend_trees`] goes down side by side.
+pub(super) const TREES: usize = 4;
+
+/// Most rows that [`Wide::descend_trees`] takes.
+pub(super) const TREE_ROWS: usize = 16;
+
+/// A leaf and the number of cuts above it.
+pub(super) type End = (usize, usize);
+
+/// Proof that the processor has AVX-512; only [`Kernel::available`] makes it.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wide(());
 
 #[cfg(target_arch = "x86_64")]
 impl Wide {
-    #[inline]
-    pub(super) fn new() -> Option<Wide> {
-        (std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl")).then_some(Wide(()))
-    }
-
     /// The score from the leaf's parent up, `score` being that of the leaf at this depth. `D` is at most 8.
     #[allow(unsafe_code)]
     #[inline(always)]
@@ -51,70 +126,49 @@ impl Wide {
         // SAFETY: that there is a `Wide` says that the processor has the instructions.
         unsafe { wide::climb::<D>(tree, parent, depth, point, scale) }
     }
-}
 
-/// No proof: these processors have none.
-#[cfg(not(target_arch = "x86_64"))]
-#[derive(Clone, Copy)]
-pub(super) enum Wide {}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Wide {
-    pub(super) fn new() -> Option<Wide> {
-        None
-    }
-
-    pub(super) fn climb<const D: usize>(self, _: &CutTree, _: usize, _: usize, _: &[f32], _: &Scale) -> f64 {
-        match self {}
-    }
-}
-
-/// Points that [`descend`] takes down at once.
-pub(super) const ROWS: usize = 32;
-
-/// Trees that [`descend_trees`] goes down side by side.
-pub(super) const TREES: usize = 4;
-
-/// The ways of up to [`ROWS`] rows of `points` down a tree from its root, which is no leaf: the leaf and the number of cuts of
-/// each; of what lies beyond the rows nothing is said. None where the processor lacks the instructions.
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-#[inline]
-pub(super) fn descend(tree: &CutTree, root: Link, points: &[f32]) -> Option<[(usize, usize); ROWS]> {
-    let fits = points.len() >= tree.dimensions && points.len() < 1 << 24;
-    if !fits || !std::is_x86_feature_detected!("avx512f") {
-        return None;
-    }
-    let last = points.len() / tree.dimensions - 1;
-    let from: [_; 2] = std::array::from_fn(|group| places(group * wide::LANES, last, tree.dimensions));
-    let nodes = tree.nodes.as_slice();
-    // SAFETY: the processor has the instructions, as was just asked.
-    let ends = unsafe {
-        if last < wide::LANES {
-            let [ends] = wide::descend([root.bits()], [nodes], points, [from[0]]);
+    /// The ways of up to [`ROWS`] rows of `points` down a tree from its root; of what lies beyond the rows nothing is said.
+    /// None where the tree has no cuts.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(super) fn descend(self, tree: &CutTree, points: &[f32]) -> Option<[End; ROWS]> {
+        let root = tree.root.filter(|root| !root.is_leaf())?.bits();
+        let last = last_row(points, tree.dimensions)?;
+        let from: [_; 2] = std::array::from_fn(|group| places(group * wide::LANES, last, tree.dimensions));
+        let nodes = tree.nodes.as_slice();
+        let ends = if last < wide::LANES {
+            // SAFETY: that there is a `Wide` says that the processor has the instructions.
+            let [ends] = unsafe { wide::descend([root], [nodes], points, [from[0]]) };
             [ends; 2]
         } else {
-            wide::descend([root.bits(); 2], [nodes; 2], points, from)
+            // SAFETY: as above.
+            unsafe { wide::descend([root; 2], [nodes; 2], points, from) }
+        };
+        Some(std::array::from_fn(|row| ends[row / wide::LANES][row % wide::LANES]))
+    }
+
+    /// The ways of the first up to [`TREE_ROWS`] rows of `points` down trees side by side, as [`descend`](Self::descend) gives
+    /// them. None where one of the trees has no cuts.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(super) fn descend_trees(self, trees: &[&CutTree; TREES], points: &[f32]) -> Option<[[End; TREE_ROWS]; TREES]> {
+        let dimensions = trees[0].dimensions;
+        let mut roots = [0; TREES];
+        for (root, tree) in roots.iter_mut().zip(trees) {
+            *root = tree.root.filter(|root| !root.is_leaf())?.bits();
         }
-    };
-    Some(std::array::from_fn(|row| ends[row / wide::LANES][row % wide::LANES]))
+        let from = places(0, last_row(points, dimensions)?, dimensions);
+        let nodes = trees.map(|tree| tree.nodes.as_slice());
+        // SAFETY: that there is a `Wide` says that the processor has the instructions.
+        Some(unsafe { wide::descend(roots, nodes, points, [from; TREES]) })
+    }
 }
 
-/// The ways of the first up to sixteen rows of `points` down [`TREES`] trees, side by side, as [`descend`] gives them.
+/// The last of the rows, none where there are none or too many for the vectors' places.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-#[inline]
-pub(super) fn descend_trees(trees: &[&CutTree; TREES], points: &[f32]) -> Option<[[(usize, usize); 16]; TREES]> {
-    let dimensions = trees[0].dimensions;
-    let roots = trees.map(|tree| tree.root.filter(|root| !root.is_leaf()));
-    let fits = points.len() >= dimensions && points.len() < 1 << 24 && roots.iter().all(Option::is_some);
-    if !fits || !std::is_x86_feature_detected!("avx512f") {
-        return None;
-    }
-    let from = places(0, points.len() / dimensions - 1, dimensions);
-    let roots = roots.map(|root| root.map_or(0, Link::bits));
-    // SAFETY: the processor has the instructions, as was just asked.
-    Some(unsafe { wide::descend(roots, trees.map(|tree| tree.nodes.as_slice()), points, [from; TREES]) })
+fn last_row(points: &[f32], dimensions: usize) -> Option<usize> {
+    let rows = points.len() / dimensions;
+    (rows > 0 && points.len() < wide::MOST_VALUES).then(|| rows - 1)
 }
 
 /// Where the rows from `first` on begin; the last stands in for those beyond it.
@@ -123,25 +177,42 @@ fn places(first: usize, last: usize, dimensions: usize) -> [i32; wide::LANES] {
     std::array::from_fn(|lane| ((first + lane).min(last) * dimensions) as i32)
 }
 
+/// No proof: these processors have none.
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(super) fn descend_trees(_: &[&CutTree; TREES], _: &[f32]) -> Option<[[(usize, usize); 16]; TREES]> {
-    None
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wide {}
 
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(super) fn descend(_: &CutTree, _: Link, _: &[f32]) -> Option<[(usize, usize); ROWS]> {
-    None
+impl Wide {
+    pub(super) fn climb<const D: usize>(self, _: &CutTree, _: usize, _: usize, _: &[f32], _: &Scale) -> f64 {
+        match self {}
+    }
+
+    pub(super) fn descend(self, _: &CutTree, _: &[f32]) -> Option<[End; ROWS]> {
+        match self {}
+    }
+
+    pub(super) fn descend_trees(self, _: &[&CutTree; TREES], _: &[f32]) -> Option<[[End; TREE_ROWS]; TREES]> {
+        match self {}
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::*;
+    use std::mem::offset_of;
 
-    use super::{CutTree, Node, Scale};
+    use super::super::cut_tree::Node;
+    use super::{CutTree, End, Scale};
 
-    pub(super) const LANES: usize = 16;
+    pub(super) const LANES: usize = super::TREE_ROWS;
+
+    /// Fewer values than this have places that vectors can add to without overflow.
+    pub(super) const MOST_VALUES: usize = 1 << 24;
+
+    /// The most nodes that links have room for.
+    const MOST_NODES: usize = 1 << 12;
+
     const LEVELS: usize = 4;
 
     /// Sixteen points a vector, so many vectors, with their links; `from` says where in `points` each begins.
@@ -152,14 +223,17 @@ mod wide {
         nodes: [&[Node]; GROUPS],
         points: &[f32],
         from: [[i32; LANES]; GROUPS],
-    ) -> [[(usize, usize); LANES]; GROUPS] {
-        const { assert!(size_of::<Node>() == 12) };
+    ) -> [[End; LANES]; GROUPS] {
+        // a node is three words: the cut and the two children
+        const { assert!(size_of::<Node>() == 12 && align_of::<Node>() == 4) };
+        const { assert!(offset_of!(Node, cut) == 0 && offset_of!(Node, children) == 4) };
+        assert!(points.len() < MOST_VALUES && nodes.iter().all(|nodes| nodes.len() <= MOST_NODES));
         let most_nodes = nodes.map(|nodes| splat(nodes.len()));
         let most_values = splat(points.len());
         let (one, low_bits) = (splat(1), splat(0xfff));
         let mut links = roots.map(|root| _mm512_set1_epi32(root as i32));
         let mut depths = [_mm512_setzero_si512(); GROUPS];
-        // SAFETY: the array has the size of the vector.
+        // SAFETY: each array has the sixteen words that the vector takes; the load needs no alignment.
         let from = from.map(|places| unsafe { _mm512_loadu_si512(places.as_ptr().cast()) });
         let mut moving = true;
         while moving {
@@ -177,16 +251,20 @@ mod wide {
                     );
                     let node = _mm512_add_epi32(_mm512_add_epi32(node, node), node);
                     let zero = _mm512_setzero_ps();
-                    // SAFETY: only the lanes that are not down are loaded; in these, as just asserted, `value` is less than the
-                    // length of `points`, and `node`, in words of four bytes, is the beginning of one of the `nodes`, of three.
-                    links[group] = unsafe {
-                        let cut = _mm512_mask_i32gather_ps::<4>(zero, !down, node, nodes[group].as_ptr().cast());
-                        let x = _mm512_mask_i32gather_ps::<4>(zero, !down, value, points.as_ptr());
-                        let right = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, cut);
-                        let child = _mm512_add_epi32(node, one);
-                        let child = _mm512_mask_add_epi32(child, right, child, one);
-                        _mm512_mask_i32gather_epi32::<4>(link, !down, child, nodes[group].as_ptr().cast())
-                    };
+                    let words = nodes[group].as_ptr();
+                    // SAFETY: only the lanes that are not down are loaded. In these the index was just asserted to be less than
+                    // the number of nodes, and `node`, three times that, is the word where the node begins: its cut. Three
+                    // times 4,096 overflows nothing.
+                    let cut = unsafe { _mm512_mask_i32gather_ps::<4>(zero, !down, node, words.cast()) };
+                    // SAFETY: in the lanes loaded `value` was just asserted to be less than the number of values, and that is
+                    // less than 2^24, so that the place is positive also as the signed number it is taken for.
+                    let x = unsafe { _mm512_mask_i32gather_ps::<4>(zero, !down, value, points.as_ptr()) };
+                    let right = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, cut);
+                    let child = _mm512_add_epi32(node, one);
+                    let child = _mm512_mask_add_epi32(child, right, child, one);
+                    // SAFETY: as for the cut; the two words behind it, of the same node, are its children. All bits are a
+                    // number, whatever they mean as a link: that is asserted at the next step.
+                    links[group] = unsafe { _mm512_mask_i32gather_epi32::<4>(link, !down, child, words.cast()) };
                     depths[group] = _mm512_mask_add_epi32(depths[group], !down, depths[group], one);
                 }
             }
@@ -255,8 +333,11 @@ mod wide {
     #[inline]
     #[allow(unsafe_code)]
     fn doubles<const D: usize>(values: &[f32; D]) -> __m512d {
-        // SAFETY: of the eight values the mask lets through those that the array has.
-        _mm512_cvtps_pd(unsafe { _mm256_maskz_loadu_ps(((1u16 << D) - 1) as u8, values.as_ptr()) })
+        const { assert!(D <= 8) };
+        let held = ((1u16 << D) - 1) as u8;
+        // SAFETY: of the eight values the mask lets through the first `D`, which the array has; the others are not touched, and
+        // the load needs no alignment.
+        _mm512_cvtps_pd(unsafe { _mm256_maskz_loadu_ps(held, values.as_ptr()) })
     }
 
     /// The lanes 4 to 7 added to 0 to 3.
@@ -289,7 +370,7 @@ mod wide {
     #[allow(unsafe_code)]
     fn array(values: __m256d) -> [f64; 4] {
         let mut array = [0.0; 4];
-        // SAFETY: the array has the size of the vector.
+        // SAFETY: the array has the four doubles of the vector; the store needs no alignment.
         unsafe { _mm256_storeu_pd(array.as_mut_ptr(), values) };
         array
     }
@@ -303,48 +384,8 @@ mod wide {
     #[allow(unsafe_code)]
     fn words(vector: __m512i) -> [u32; LANES] {
         let mut words = [0; LANES];
-        // SAFETY: the array has the size of the vector.
+        // SAFETY: the array has the sixteen words of the vector; the store needs no alignment.
         unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), vector) };
         words
     }
-}
-
-/// Runs `work` compiled for the best instructions this processor has.
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-#[inline]
-pub(super) fn dispatch<R>(work: impl FnOnce() -> R) -> R {
-    if std::is_x86_feature_detected!("avx512f")
-        && std::is_x86_feature_detected!("avx512vl")
-        && std::is_x86_feature_detected!("avx512dq")
-        && std::is_x86_feature_detected!("avx512bw")
-        && std::is_x86_feature_detected!("avx2")
-        && std::is_x86_feature_detected!("bmi2")
-    {
-        // SAFETY: the processor has the instructions, as was just asked.
-        unsafe { avx512(work) }
-    } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi2") {
-        // SAFETY: the processor has the instructions, as was just asked.
-        unsafe { avx2(work) }
-    } else {
-        work()
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(super) fn dispatch<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
-fn avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,bmi2")]
-fn avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
 }

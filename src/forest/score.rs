@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::bounds::reach;
 use super::cut_tree::{CutTree, Link, Node};
-use super::kernels::{ROWS, TREES, Wide, descend, descend_trees, kernel};
+use super::kernels::{Kernel, ROWS, TREE_ROWS, TREES, Wide, kernel};
 use super::scale::Scale;
 
 /// Points that go down together.
@@ -40,89 +40,92 @@ struct Meeting<'a> {
 
 impl CutTree {
     /// Adds this tree's score of each row of `points` to the row's sum.
-    pub(super) fn add_scores(&self, points: &[f32], scale: &Scale, sums: &mut [f64]) {
-        kernel!(self.dimensions, add_scores(self, points, scale, sums));
+    pub(super) fn add_scores(&self, kernel: Kernel, points: &[f32], scale: &Scale, sums: &mut [f64]) {
+        kernel!(kernel, self.dimensions, add_scores(self, points, scale, sums));
     }
 }
 
 /// Adds the scores of a few points in many trees of equal dimensions, the trees side by side; `sums` has a row per tree.
-pub(super) fn add_scores_in(trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
+pub(super) fn add_scores_in(kernel: Kernel, trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
     let dimensions = trees.first().map_or(1, |tree| tree.dimensions);
-    kernel!(dimensions, add_side_by_side(trees, points, scale, sums));
+    kernel!(kernel, dimensions, add_side_by_side(trees, points, scale, sums));
 }
 
 /// `D` is the number of dimensions, or 0 for any.
 #[inline(always)]
-fn add_scores<const D: usize>(tree: &CutTree, points: &[f32], scale: &Scale, sums: &mut [f64]) {
+fn add_scores<const D: usize>(wide: Option<Wide>, tree: &CutTree, points: &[f32], scale: &Scale, sums: &mut [f64]) {
     let width = if D > 0 { D } else { tree.dimensions };
     for (points, sums) in points.chunks(ROWS * width).zip(sums.chunks_mut(ROWS)) {
-        let ends = tree
-            .root
-            .filter(|root| !root.is_leaf())
-            .and_then(|root| descend(tree, root, points));
+        let ends = wide.and_then(|wide| wide.descend(tree, points));
         let rows = points.chunks_exact(width);
         if let Some(ends) = ends {
             for ((point, (leaf, depth)), sum) in rows.zip(ends).zip(sums) {
-                *sum += score_from::<D>(tree, leaf, depth, point, scale);
+                *sum += score_from::<D>(wide, tree, leaf, depth, point, scale);
             }
         } else {
             let meetings: SmallVec<[Meeting; ROWS]> = rows.map(|point| Meeting { cuts: tree, point }).collect();
-            add_meetings::<D>(&meetings, scale, sums);
+            add_meetings::<D>(wide, &meetings, scale, sums);
         }
     }
 }
 
 #[inline(always)]
-fn add_side_by_side<const D: usize>(trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
+fn add_side_by_side<const D: usize>(
+    wide: Option<Wide>,
+    trees: &[&CutTree],
+    points: &[f32],
+    scale: &Scale,
+    sums: &mut [f64],
+) {
     let width = trees.first().map_or(1, |tree| tree.dimensions);
     let rows = points.len() / width;
     let mut meetings: SmallVec<[Meeting; ROWS]> = SmallVec::new();
-    let together = if rows < ALONE { GROUP } else { TREES };
+    let wide_down = wide.filter(|_| (ALONE..=TREE_ROWS).contains(&rows));
+    let together = if wide_down.is_some() { TREES } else { GROUP };
     for (trees, sums) in trees.chunks(together).zip(sums.chunks_mut(together * rows)) {
-        let all = trees.first_chunk().filter(|_| together == TREES && rows <= 16);
-        let ends = all.and_then(|trees| descend_trees(trees, points));
+        let ends = wide_down.and_then(|wide| wide.descend_trees(trees.first_chunk()?, points));
         for (index, (cuts, sums)) in trees.iter().zip(sums.chunks_exact_mut(rows)).enumerate() {
             let Some(ends) = ends else {
                 meetings.extend(points.chunks_exact(width).map(|point| Meeting { cuts, point }));
                 continue;
             };
             for ((point, (leaf, depth)), sum) in points.chunks_exact(width).zip(ends[index]).zip(sums) {
-                *sum += score_from::<D>(cuts, leaf, depth, point, scale);
+                *sum += score_from::<D>(wide, cuts, leaf, depth, point, scale);
             }
         }
         if !meetings.is_empty() {
-            add_meetings::<D>(&meetings, scale, sums);
+            add_meetings::<D>(wide, &meetings, scale, sums);
             meetings.clear();
         }
     }
 }
 
 #[inline(always)]
-fn add_meetings<const D: usize>(meetings: &[Meeting], scale: &Scale, sums: &mut [f64]) {
+fn add_meetings<const D: usize>(wide: Option<Wide>, meetings: &[Meeting], scale: &Scale, sums: &mut [f64]) {
     let (groups, rest) = meetings.as_chunks::<GROUP>();
     let (group_sums, rest_sums) = sums.split_at_mut(groups.len() * GROUP);
     for (group, sums) in groups.iter().zip(group_sums.chunks_exact_mut(GROUP)) {
-        add_group::<D>(group, scale, sums);
+        add_group::<D>(wide, group, scale, sums);
     }
-    add_rest::<D>(rest, scale, rest_sums);
+    add_rest::<D>(wide, rest, scale, rest_sums);
 }
 
 /// Fewer meetings than make a group; the last one fills it up.
 #[inline(always)]
-fn add_rest<const D: usize>(rest: &[Meeting], scale: &Scale, sums: &mut [f64]) {
+fn add_rest<const D: usize>(wide: Option<Wide>, rest: &[Meeting], scale: &Scale, sums: &mut [f64]) {
     if let Some(last) = rest.last() {
         let group = std::array::from_fn(|i| *rest.get(i).unwrap_or(last));
-        add_group::<D>(&group, scale, sums);
+        add_group::<D>(wide, &group, scale, sums);
     }
 }
 
 /// Adds the first meetings' scores, as many as there are sums.
 #[inline(always)]
-fn add_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, sums: &mut [f64]) {
+fn add_group<const D: usize>(wide: Option<Wide>, group: &[Meeting; GROUP], scale: &Scale, sums: &mut [f64]) {
     let ends = descend_together::<D>(group);
     for ((meeting, end), sum) in group.iter().zip(ends).zip(sums) {
         if let Some((leaf, depth)) = end {
-            *sum += score_from::<D>(meeting.cuts, leaf, depth, meeting.point, scale);
+            *sum += score_from::<D>(wide, meeting.cuts, leaf, depth, meeting.point, scale);
         }
     }
 }
@@ -152,7 +155,14 @@ fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize,
 
 /// The score of a point from the leaf it falls to.
 #[inline(always)]
-fn score_from<const D: usize>(tree: &CutTree, leaf: usize, mut depth: usize, point: &[f32], scale: &Scale) -> f64 {
+fn score_from<const D: usize>(
+    wide: Option<Wide>,
+    tree: &CutTree,
+    leaf: usize,
+    mut depth: usize,
+    point: &[f32],
+    scale: &Scale,
+) -> f64 {
     let width = if D > 0 { D } else { tree.dimensions };
     let point = &point[..width];
     let held = tree.leaves[leaf];
@@ -165,7 +175,7 @@ fn score_from<const D: usize>(tree: &CutTree, leaf: usize, mut depth: usize, poi
     }
     let mut node = usize::from(held.parent);
     if (1..=8).contains(&D)
-        && let Some(wide) = Wide::new()
+        && let Some(wide) = wide
     {
         return wide.climb::<D>(tree, node, depth, point, scale);
     }
