@@ -6,7 +6,7 @@
 //! scaled to its score; where nothing separates it, they are equal (as random-cut-forest-by-aws does it).
 
 use super::bounds::{gap, reach};
-use super::cut_tree::{CutTree, Link, NONE};
+use super::cut_tree::{CutTree, Link, TOP};
 use super::scale::Scale;
 
 /// One measure's part of a score.
@@ -143,7 +143,7 @@ impl CutTree {
         space.set_box((self.point(leaf), self.point(leaf)));
         space.climb(point, score);
         let mut node = self.leaves[leaf].parent;
-        while node != NONE {
+        while node != TOP {
             space.set_box(self.bounds(node as usize));
             depth -= 1;
             let value = scale.unseen(depth);
@@ -162,7 +162,7 @@ impl CutTree {
         space.highs.fill(f32::NEG_INFINITY);
         let mut below = Link::leaf(leaf as u16);
         let mut node = self.leaves[leaf].parent;
-        while node != NONE {
+        while node != TOP {
             let children = self.nodes[node as usize].children;
             let side = self.side(node, below);
             space.widen_box(self.extent(children[1 - side]));

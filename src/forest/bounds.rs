@@ -13,19 +13,19 @@ pub(super) struct Reach {
 
 impl Reach {
     /// The probability that a random cut of the box with the point in it separates the two: the score's p.
-    #[inline]
+    #[inline(always)]
     pub(super) fn separation(self) -> f64 {
         self.excess / (self.range + self.excess)
     }
 }
 
-#[inline]
+#[inline(always)]
 fn positive(value: f64) -> f64 {
     if value > 0.0 { value } else { 0.0 }
 }
 
 /// The gap between a box and a point in one dimension: how far the point is below the box, and how far above.
-#[inline]
+#[inline(always)]
 pub(super) fn gap(low: f32, high: f32, x: f32) -> (f64, f64) {
     (
         positive(f64::from(low) - f64::from(x)),
@@ -33,7 +33,7 @@ pub(super) fn gap(low: f32, high: f32, x: f32) -> (f64, f64) {
     )
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn reach((lows, highs): (&[f32], &[f32]), point: &[f32]) -> Reach {
     let (mut excess, mut range) = ([0.0; 4], [0.0; 4]);
     let (lows, low_rest) = lows.as_chunks::<4>();
@@ -58,13 +58,13 @@ pub(super) fn reach((lows, highs): (&[f32], &[f32]), point: &[f32]) -> Reach {
 }
 
 /// How far a value is below or above a range; 0 within.
-#[inline]
+#[inline(always)]
 fn outside(low: f64, high: f64, x: f64) -> f64 {
     let (below, above) = (low - x, x - high);
     positive(if below > above { below } else { above })
 }
 
-#[inline]
+#[inline(always)]
 fn total(lanes: [f64; 4]) -> f64 {
     (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
 }

@@ -3,16 +3,28 @@
 //! Flat arrays that grow with the sample: 12 bytes per inner node, boxes and points apart, so that the way down stays in a few
 //! cache lines. A leaf is a distinct point with the number of its copies in the sample. In: points; out: leaves.
 
-/// The absent node or leaf: no parent, an empty tree, the end of a free list.
+/// The absent leaf: the end of the list of free ones.
 pub(super) const NONE: u16 = u16::MAX;
+
+/// The node above the root, in every tree that has nodes: all points lie in its box and it is its own parent, so that ways up
+/// need no branch for their end. Also the end of the list of free nodes.
+pub(super) const TOP: u16 = 0;
 
 /// A reference to a node or leaf: bit 31 says leaf, bits 12–30 hold the dimension a node cuts (known before the node itself is
 /// loaded, which shortens the wait on the way down), bits 0–11 its index.
 #[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
 pub(super) struct Link(u32);
 
 impl Link {
     const LEAF: u32 = 1 << 31;
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The first leaf.
+    pub(super) const LEAF_0: Link = Link(Link::LEAF);
 
     pub(super) fn leaf(index: u16) -> Link {
         Link(Link::LEAF | u32::from(index))
@@ -22,14 +34,40 @@ impl Link {
         Link(((dimension as u32) << 12) | u32::from(index))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_leaf(self) -> bool {
         self.0 & Link::LEAF != 0
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn index(self) -> usize {
         (self.0 & 0xfff) as usize
+    }
+
+    /// The place and dimension of the node, for a leaf those of the top node; without a branch.
+    #[inline(always)]
+    pub(super) fn step(self) -> (usize, usize) {
+        let of_node = self.0 & !self.all_if_leaf();
+        ((of_node & 0xfff) as usize, (of_node >> 12) as usize)
+    }
+
+    /// This link if it is a leaf, else the other; without a branch.
+    #[inline(always)]
+    pub(super) fn or(self, next: Link) -> Link {
+        let stay = self.all_if_leaf();
+        Link(self.0 & stay | next.0 & !stay)
+    }
+
+    /// 0 for a leaf, else 1.
+    #[inline(always)]
+    pub(super) fn depth(self) -> u32 {
+        1 - (self.0 >> 31)
+    }
+
+    /// All bits set for a leaf, else none.
+    #[inline(always)]
+    fn all_if_leaf(self) -> u32 {
+        (self.0 as i32 >> 31) as u32
     }
 
     /// Whether two links name the same leaf or node, whatever they say of its dimension.
@@ -37,7 +75,7 @@ impl Link {
         (self.is_leaf(), self.index()) == (other.is_leaf(), other.index())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn dimension(self) -> usize {
         ((self.0 & !Link::LEAF) >> 12) as usize
     }
@@ -45,6 +83,7 @@ impl Link {
 
 /// Points whose cut dimension is at or below `cut` go to child 0, the others to child 1.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Node {
     pub(super) cut: f32,
     pub(super) children: [Link; 2],
@@ -86,13 +125,13 @@ impl CutTree {
             node_parents: Vec::new(),
             leaves: Vec::new(),
             points: Vec::new(),
-            free_node: NONE,
+            free_node: TOP,
             free_leaf: NONE,
         }
     }
 
     /// The lows and highs of a node's box.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
         let width = 2 * self.dimensions;
         self.boxes[node * width..(node + 1) * width].split_at(self.dimensions)
@@ -103,7 +142,7 @@ impl CutTree {
         &mut self.boxes[node * width..(node + 1) * width]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn point(&self, leaf: usize) -> &[f32] {
         &self.points[leaf * self.dimensions..(leaf + 1) * self.dimensions]
     }
@@ -132,7 +171,7 @@ impl CutTree {
     }
 
     /// The leaf a point falls to from `link`, and the number of cuts on the way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn descend(&self, mut link: Link, point: &[f32]) -> (usize, usize) {
         let mut depth = 0;
         while !link.is_leaf() {

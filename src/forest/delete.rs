@@ -1,7 +1,7 @@
 //! Taking a point out of a cut tree. In: its leaf; out: the tree as if the point had not been kept: the sibling moves up, and
 //! the boxes above shrink as far as they rested on the point.
 
-use super::cut_tree::{CutTree, Link, NONE};
+use super::cut_tree::{CutTree, Link, TOP};
 
 impl CutTree {
     pub(super) fn delete(&mut self, leaf: u16) {
@@ -13,7 +13,7 @@ impl CutTree {
         let parent = gone.parent;
         gone.parent = self.free_leaf;
         self.free_leaf = leaf;
-        if parent == NONE {
+        if parent == TOP {
             self.root = None;
             return;
         }
@@ -28,7 +28,7 @@ impl CutTree {
 
     /// Recomputes the boxes from `node` up; once one has not changed, none above it does.
     fn shrink(&mut self, mut node: u16) {
-        while node != NONE && self.refresh(node as usize) {
+        while node != TOP && self.refresh(node as usize) {
             node = self.node_parents[node as usize];
         }
     }

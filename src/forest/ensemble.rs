@@ -5,12 +5,17 @@
 //! which points are strange: a tree that changes before the batch's last point is copied first, and the copy taken along again.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
+use super::score::add_scores_in;
 use super::tree::{Rows, Tree};
 
 /// Most points taken through a tree at once; bounds the copies and the sums.
 const BATCH: usize = 256;
+
+/// Batches of fewer points meet all trees side by side.
+const FEW: usize = 17;
 
 /// What a forest says of one point.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +33,8 @@ pub struct Forest {
     dimensions: usize,
     sample_size: u64,
     scale: Scale,
+    /// Decides how fast the scores come, and no bit of them.
+    pub(super) kernel: Kernel,
     pub(super) seen: u64,
     /// What `seen` was when [`Forest::take_changed`] was last asked; `None` before.
     asked: Option<u64>,
@@ -45,6 +52,7 @@ impl Forest {
             dimensions,
             sample_size: parameters.sample_size as u64,
             scale: Scale::new(&parameters),
+            kernel: Kernel::fastest(),
             seen: 0,
             asked: None,
             trees: (0..parameters.trees)
@@ -106,9 +114,13 @@ impl Forest {
         let mut sums = vec![0.0; count - learning];
         let may_attribute = learning < count && threshold < f64::INFINITY;
         let mut before = Vec::new();
-        for tree in &mut self.trees {
-            before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
-            tree.score_rows(&rows, &self.scale, &mut sums);
+        if learning == 0 && count < FEW {
+            self.score_few(&rows, may_attribute, &mut before, &mut sums);
+        } else {
+            for tree in &mut self.trees {
+                before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
+                tree.score_rows(self.kernel, &rows, &self.scale, &mut sums);
+            }
         }
         let from = out.len();
         out.resize(
@@ -128,6 +140,36 @@ impl Forest {
             tree.take_until(rows.last() + 1, &rows);
         }
         self.seen += count as u64;
+    }
+
+    /// The same with the trees side by side, where rows alone would leave the processor waiting. `before` gets its copies.
+    fn score_few(&mut self, rows: &Rows, copy: bool, before: &mut Vec<Option<Tree>>, sums: &mut [f64]) {
+        let count = sums.len();
+        let mut scores = vec![0.0; self.trees.len() * count];
+        let (mut unchanged, mut places) = (
+            Vec::with_capacity(self.trees.len()),
+            Vec::with_capacity(self.trees.len()),
+        );
+        for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
+            if tree.sampler.next() < rows.last() {
+                before.push(copy.then(|| tree.clone()));
+                tree.score_rows(self.kernel, rows, &self.scale, scores);
+            } else {
+                before.push(None);
+                unchanged.push(&tree.cuts);
+                places.push(index);
+            }
+        }
+        let mut met = vec![0.0; unchanged.len() * count];
+        add_scores_in(self.kernel, &unchanged, rows.points, &self.scale, &mut met);
+        for (place, met) in places.into_iter().zip(met.chunks_exact(count)) {
+            scores[place * count..(place + 1) * count].copy_from_slice(met);
+        }
+        for of_tree in scores.chunks_exact(count) {
+            for (sum, score) in sums.iter_mut().zip(of_tree) {
+                *sum += score;
+            }
+        }
     }
 
     /// Adds the attributions, from the trees as they were before the batch (absent where a tree still is).

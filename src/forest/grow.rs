@@ -5,13 +5,13 @@
 //! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
 
 use super::bounds::{gap, reach, widen};
-use super::cut_tree::{CutTree, Leaf, Link, NONE, Node};
+use super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
 use super::random::Stream;
 
 impl CutTree {
     pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> u16 {
         let Some(root) = self.root else {
-            let leaf = self.new_leaf(point, NONE);
+            let leaf = self.new_leaf(point, TOP);
             self.root = Some(Link::leaf(leaf));
             return leaf;
         };
@@ -92,13 +92,17 @@ impl CutTree {
     /// A place for a node, with the box of `below` and the point; its cut and children are the caller's to set.
     fn new_node(&mut self, below: Link, point: &[f32]) -> u16 {
         let index = self.free_node;
-        let index = if index == NONE {
+        let index = if index == TOP {
+            if self.nodes.is_empty() {
+                self.reserve();
+                self.add_top();
+            }
             self.reserve();
             self.nodes.push(Node {
                 cut: 0.0,
                 children: [below; 2],
             });
-            self.node_parents.push(NONE);
+            self.node_parents.push(TOP);
             self.boxes.resize(self.nodes.len() * 2 * self.dimensions, 0.0);
             self.nodes.len() - 1
         } else {
@@ -119,15 +123,26 @@ impl CutTree {
         index as u16
     }
 
+    /// Makes [`TOP`] the first of the nodes.
+    pub(super) fn add_top(&mut self) {
+        self.nodes.push(Node {
+            cut: f32::INFINITY,
+            children: [Link::leaf(0); 2],
+        });
+        self.node_parents.push(TOP);
+        self.boxes.resize(self.dimensions, f32::NEG_INFINITY);
+        self.boxes.resize(2 * self.dimensions, f32::INFINITY);
+    }
+
     /// Doubles all arrays at once, but never beyond what the sample can need.
     fn reserve(&mut self) {
         let held = self.nodes.len();
         if held == self.nodes.capacity() {
-            let more = held.max(15).min(self.capacity.saturating_sub(1 + held));
+            let more = held.max(16).min(self.capacity.saturating_sub(held));
             self.nodes.reserve_exact(more);
             self.node_parents.reserve_exact(more);
             self.boxes.reserve_exact(more * 2 * self.dimensions);
-            let leaves = held + more + 1;
+            let leaves = held + more;
             self.leaves.reserve_exact(leaves.saturating_sub(self.leaves.len()));
             self.points
                 .reserve_exact((leaves * self.dimensions).saturating_sub(self.points.len()));
@@ -136,7 +151,7 @@ impl CutTree {
 
     /// Makes `now` take the place of `was` below `above`.
     pub(super) fn hang(&mut self, above: u16, was: Link, now: Link) {
-        if above == NONE {
+        if above == TOP {
             self.root = Some(now);
         } else {
             let side = self.side(above, was);

@@ -15,6 +15,7 @@ mod delete;
 mod ensemble;
 mod grow;
 mod imputation;
+mod kernels;
 mod parameters;
 mod random;
 mod sampler;

@@ -32,7 +32,7 @@ impl Scale {
     }
 
     /// The score of leaving the tree's points at a cut of this depth.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unseen(&self, depth: usize) -> f64 {
         self.unseen[depth]
     }

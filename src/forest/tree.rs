@@ -2,6 +2,7 @@
 //! scores added to sums, and the tree changed by those the sample takes in.
 
 use super::cut_tree::CutTree;
+use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::random::Stream;
 use super::sampler::Sampler;
@@ -54,14 +55,14 @@ impl Tree {
 
     /// Adds the tree's scores to the sums and takes in what comes up, but for the last row, so that a tree that takes no
     /// other is still the tree that scored the rows.
-    pub(super) fn score_rows(&mut self, rows: &Rows, scale: &Scale, sums: &mut [f64]) {
+    pub(super) fn score_rows(&mut self, kernel: Kernel, rows: &Rows, scale: &Scale, sums: &mut [f64]) {
         let mut from = rows.learning;
         self.take_until(rows.first + from as u64, rows);
         while from < rows.count() {
             // up to and with the next point taken in, all meet the same tree
             let until = (self.sampler.next().min(rows.last()) - rows.first) as usize + 1;
             let sums = &mut sums[from - rows.learning..until - rows.learning];
-            self.cuts.add_scores(rows.range(from, until), scale, sums);
+            self.cuts.add_scores(kernel, rows.range(from, until), scale, sums);
             self.take_until(rows.last().min(rows.first + until as u64), rows);
             from = until;
         }

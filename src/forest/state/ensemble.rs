@@ -3,7 +3,7 @@
 //! Per tree: how many random numbers it has drawn, the next step it takes, its cuts from the root down (a leaf is its point), and
 //! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
 
-use super::super::cut_tree::{CutTree, Leaf, Link, NONE, Node};
+use super::super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
 use super::super::ensemble::Forest;
 use super::super::parameters::Parameters;
 use super::super::sampler::Sampler;
@@ -113,8 +113,13 @@ impl CutTree {
     /// Fills an empty tree, but for the masses, which stay 0. The leaves lie as they were written.
     fn read(&mut self, reader: &mut Reader) -> Result<(), StateError> {
         let leaves = reader.small(self.capacity)?;
+        self.leaves.reserve_exact(leaves);
+        self.points.reserve_exact(leaves * self.dimensions);
+        self.nodes.reserve_exact(leaves);
+        self.node_parents.reserve_exact(leaves);
+        self.boxes.reserve_exact(leaves * 2 * self.dimensions);
         // the places still to fill: the parent, and which child of it
-        let mut open = vec![(NONE, 0)];
+        let mut open = vec![(TOP, 0)];
         let mut dimensions = Vec::new();
         open.truncate(leaves);
         while let Some((parent, side)) = open.pop() {
@@ -126,7 +131,10 @@ impl CutTree {
                     }
                     Link::leaf(self.leaves.len() as u16 - 1)
                 }
-                cut if cut > 0 && self.nodes.len() + 1 < leaves => {
+                cut if cut > 0 && self.nodes.len() < leaves.max(2) => {
+                    if self.nodes.is_empty() {
+                        self.add_top();
+                    }
                     let index = self.nodes.len() as u16;
                     self.nodes.push(Node {
                         cut: reader.finite()?,
@@ -139,16 +147,16 @@ impl CutTree {
                 }
                 _ => return Err(StateError::Damaged),
             };
-            match self.nodes.get_mut(usize::from(parent)) {
-                None => self.root = Some(link),
-                Some(above) => above.children[side] = link,
+            match parent {
+                TOP => self.root = Some(link),
+                _ => self.nodes[usize::from(parent)].children[side] = link,
             }
         }
         if self.leaves.len() != leaves {
             return Err(StateError::Damaged);
         }
         self.boxes.resize(2 * self.dimensions * self.nodes.len(), 0.0);
-        for (node, dimension) in dimensions.into_iter().enumerate().rev() {
+        for (dimension, node) in dimensions.into_iter().rev().zip((1..self.nodes.len()).rev()) {
             self.refresh(node);
             let Node {
                 cut,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::cut_tree::{CutTree, Link, NONE};
+use super::super::cut_tree::{CutTree, Link, NONE, TOP};
 use super::super::tree::Tree;
 use super::{Forest, Parameters, Scoring, score_all};
 
@@ -79,7 +79,7 @@ fn check_tree(tree: &Tree) {
     let (mut nodes, mut leaves) = (0, Vec::new());
     let points = cuts
         .root
-        .map_or(Vec::new(), |root| check(cuts, root, NONE, &mut nodes, &mut leaves));
+        .map_or(Vec::new(), |root| check(cuts, root, TOP, &mut nodes, &mut leaves));
     for (i, point) in points.iter().enumerate() {
         assert!(!points[..i].contains(point), "a point has one leaf");
     }
@@ -97,21 +97,21 @@ fn check_tree(tree: &Tree) {
     for child in 1..sampler.weights.len() {
         assert!(sampler.weights[(child - 1) / 2] >= sampler.weights[child], "heap order");
     }
-    let free = |mut head: u16, next: &dyn Fn(usize) -> u16| {
+    let free = |mut head: u16, end: u16, next: &dyn Fn(usize) -> u16| {
         let mut count = 0;
-        while head != NONE {
+        while head != end {
             count += 1;
             head = next(usize::from(head));
         }
         count
     };
     assert_eq!(
-        nodes + free(cuts.free_node, &|i| cuts.node_parents[i]),
-        cuts.nodes.len(),
+        nodes + free(cuts.free_node, TOP, &|i| cuts.node_parents[i]),
+        cuts.nodes.len().saturating_sub(1),
         "no node is lost"
     );
     assert_eq!(
-        leaves.len() + free(cuts.free_leaf, &|i| cuts.leaves[i].parent),
+        leaves.len() + free(cuts.free_leaf, NONE, &|i| cuts.leaves[i].parent),
         cuts.leaves.len(),
         "no leaf is lost"
     );

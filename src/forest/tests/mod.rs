@@ -3,6 +3,7 @@
 mod batches;
 mod exhaustive;
 mod invariants;
+mod kernels;
 mod reference;
 mod small_stream;
 mod state;
