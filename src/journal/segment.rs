@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3Default;
+use zstd::bulk::Compressor;
 
 use super::entry::{Entry, decode, encode};
 use super::{JournalError, failed};
@@ -58,9 +59,21 @@ pub(super) fn header(first: u64, keys: &SegmentKeys) -> Result<(Vec<u8>, Segment
     Ok((header, key))
 }
 
+/// What frames are compressed with: made once, since making it costs more than a small frame.
+pub(super) fn compressor() -> Result<Compressor<'static>, JournalError> {
+    Compressor::new(LEVEL).map_err(failed(Path::new("journal")))
+}
+
 /// A frame of the entries from position `first` on.
-pub(super) fn frame(first: u64, entries: &[Entry], key: &SegmentKey) -> Result<Vec<u8>, JournalError> {
-    let mut body = zstd::bulk::compress(&encode(entries), LEVEL).map_err(failed(Path::new("journal")))?;
+pub(super) fn frame(
+    first: u64,
+    entries: &[Entry],
+    key: &SegmentKey,
+    compressor: &mut Compressor<'_>,
+) -> Result<Vec<u8>, JournalError> {
+    let mut body = compressor
+        .compress(&encode(entries))
+        .map_err(failed(Path::new("journal")))?;
     let about = about(first, entries.len() as u32);
     key.seal(first, &about, &mut body)?;
     let length = (body.len() as u32).to_le_bytes();

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zstd::bulk::Compressor;
+
 use super::entry::Entry;
-use super::segment::{Survey, damaged, first_of, frame, header, name_of, survey};
+use super::segment::{Survey, compressor, damaged, first_of, frame, header, name_of, survey};
 use super::{JournalError, failed};
 use crate::disk::{Disk, DiskFile, crash_point};
 use crate::record::EventTime;
@@ -25,6 +27,7 @@ pub struct Journal<D: Disk> {
     disk: D,
     folder: PathBuf,
     keys: Arc<SegmentKeys>,
+    compressor: Compressor<'static>,
     limits: Limits,
     /// Ended segments, in order.
     ended: Vec<Ended>,
@@ -135,6 +138,7 @@ impl<D: Disk> Journal<D> {
             disk,
             folder: folder.to_owned(),
             keys,
+            compressor: compressor()?,
             limits,
             ended,
             open: None,
@@ -179,7 +183,7 @@ impl<D: Disk> Journal<D> {
             Some(open) => open,
             None => self.begin()?,
         };
-        let frame = frame(first, entries, &open.key)?;
+        let frame = frame(first, entries, &open.key, &mut self.compressor)?;
         open.file.append(&frame).map_err(failed(&open.path))?;
         crash_point("journal.appended");
         open.file.sync().map_err(failed(&open.path))?;

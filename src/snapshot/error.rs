@@ -85,6 +85,10 @@ impl fmt::Display for SnapshotError {
                     f,
                     "the state of {of} has version {version}, this program reads {known}; use the version that wrote it, or a later one"
                 ),
+                Flaw::Older { version, known } => write!(
+                    f,
+                    "the state of {of} has version {version}, this program reads {known}; replay its journal into a new output folder, or use the version that wrote it"
+                ),
                 Flaw::Damaged => write!(f, "the state of {of} cannot be read; {OR}"),
                 Flaw::Settings(setting) => write!(
                     f,

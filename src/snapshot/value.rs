@@ -12,6 +12,11 @@ pub enum Flaw {
         version: u8,
         known: u8,
     },
+    /// A form that is no longer read.
+    Older {
+        version: u8,
+        known: u8,
+    },
     Damaged,
     /// It was made with another value of this setting.
     Settings(&'static str),
@@ -49,6 +54,10 @@ pub fn whole<'a>(of: &'static str, known: u8, bytes: &'a [u8]) -> Result<&'a [u8
     let flaw = match bytes.split_first() {
         Some((version, value)) if *version == known => return Ok(value),
         Some((version, _)) if *version > known => Flaw::Newer {
+            version: *version,
+            known,
+        },
+        Some((version, _)) if *version > 0 => Flaw::Older {
             version: *version,
             known,
         },

@@ -24,9 +24,12 @@ use crate::record::EventTime;
 const AT_HAND: usize = 64 << 20;
 /// Appended to the journal at once at most, in records and bytes.
 const GROUP: (usize, usize) = (16_384, 8 << 20);
-/// How often a journal that is full looks whether it may forget something.
+/// A group is not begun sooner than this after the one before it. What comes after a pause does not wait; what comes
+/// steadily shares an fsync, the broker's next look and a wake-up of each thread with its neighbours.
+const GROUP_INTERVAL: Duration = Duration::from_millis(3);
 /// Into about so many parts the journal is kept: it is forgotten part by part.
 const ANCHORS: u64 = 8;
+/// How often a journal that is full looks whether it may forget something.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A message as the dataflow gets it.
@@ -252,6 +255,7 @@ impl<D: Disk> Ingest<D> {
     ) -> Result<(), JournalError> {
         let acknowledger = subscription.acknowledger();
         let mut told = false;
+        let mut may_begin = Instant::now();
         let mut since_anchor = self.journal.bytes();
         loop {
             while self.is_full()? && !stopping.load(Ordering::SeqCst) {
@@ -271,7 +275,9 @@ impl<D: Disk> Ingest<D> {
                     return Ok(());
                 }
             };
+            thread::sleep(may_begin.saturating_duration_since(Instant::now()));
             let group = gather(first, subscription);
+            may_begin = Instant::now() + GROUP_INTERVAL;
             let last = group.last().map(|message| message.number);
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {
