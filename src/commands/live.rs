@@ -13,9 +13,10 @@ use super::preparation::{Input, Task, prepare};
 use super::workers::{Work, run_workers};
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Topology};
+use crate::disk::LocalDisk;
 use crate::observe::{Board, Screen, Summary, explained, grouped, of_day, span};
 use crate::settings::Settings;
-use crate::source::{Connectivity, subscribe};
+use crate::source::{Asked, Connectivity, subscribe};
 
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(200);
@@ -63,7 +64,10 @@ impl LiveRun {
         let before = preparation.owned.as_ref().map(|owned| owned.found.tally.clone());
         let told = Arc::clone(&board);
         let screen = io::stdout().is_terminal();
-        let subscription = subscribe(&source, most, move |connectivity| {
+        let mut asked = Asked::find(LocalDisk, &task.state, &source);
+        let not_kept = |e| Failure::new(format!("{}: {e}", task.state.display()));
+        asked.asking().map_err(not_kept)?;
+        let subscription = subscribe(&source, most, asked.gone(), move |connectivity| {
             let lost = match connectivity {
                 Connectivity::Connected => None,
                 Connectivity::Lost(why) => Some(why),
@@ -79,6 +83,7 @@ impl LiveRun {
             }
             told.connection(lost);
         })?;
+        asked.agreed().map_err(not_kept)?;
         subscribed();
         let display = Display::start(
             Arc::clone(&board),

@@ -352,6 +352,30 @@ pub(super) fn write_subscribe(
     written.map(drop)
 }
 
+pub(super) fn write_unsubscribe(
+    bytes: &mut BytesMut,
+    protocol: Protocol,
+    id: u16,
+    filters: &[String],
+) -> Result<(), LinkError> {
+    let written = match protocol {
+        Protocol::V5 => {
+            let (filters, properties) = (filters.to_vec(), None);
+            let unsubscribe = v5::Unsubscribe {
+                pkid: id,
+                filters,
+                properties,
+            };
+            unsubscribe.write(bytes).map_err(too_long)
+        }
+        Protocol::V3 => {
+            let topics = filters.to_vec();
+            v4::Unsubscribe { pkid: id, topics }.write(bytes).map_err(too_long)
+        }
+    };
+    written.map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -13,7 +13,6 @@ use super::{Connectivity, Message, MqttError, Weight, Wishes, told};
 use crate::mqtt::{Connection, Endpoint, Grant, Incoming, LinkError, Opening, Publication, Welcome};
 use crate::observe::{grouped, wall_clock};
 use crate::record::EventTime;
-use crate::settings;
 
 /// Bytes of messages that wait for the consumer at most; one message more may come.
 const AHEAD_BYTES: usize = 64 << 20;
@@ -26,12 +25,19 @@ const HELD: Duration = Duration::from_secs(5);
 /// How long the answer to a subscription may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the session at the broker shall be subscribed to.
+pub(super) struct Topics {
+    pub(super) wanted: Vec<String>,
+    /// And what it may be and shall not.
+    pub(super) gone: Vec<String>,
+    pub(super) qos: u8,
+    pub(super) retained: bool,
+}
+
 pub(super) struct Listener<T> {
     endpoint: Endpoint,
     opening: Opening,
-    topics: Vec<String>,
-    qos: u8,
-    retained: bool,
+    topics: Topics,
     tell: T,
     wishes: Arc<Wishes>,
     /// Dropped when nothing more comes.
@@ -81,9 +87,9 @@ impl From<LinkError> for End {
 
 impl<T: Fn(Connectivity)> Listener<T> {
     pub(super) fn new(
-        source: &settings::Source,
         endpoint: Endpoint,
         opening: Opening,
+        topics: Topics,
         sender: Sender<Message>,
         agreed: Sender<Result<bool, MqttError>>,
         wishes: Arc<Wishes>,
@@ -92,9 +98,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
         Listener {
             endpoint,
             opening,
-            topics: source.topics.clone(),
-            qos: source.qos,
-            retained: source.retained,
+            topics,
             tell,
             wishes,
             sender: Some(sender),
@@ -216,7 +220,16 @@ impl<T: Fn(Connectivity)> Listener<T> {
         match self.subscribed {
             true => self.connected(),
             false => {
-                link.connection.subscribe(1, &self.topics, self.qos, self.retained)?;
+                let Topics {
+                    wanted,
+                    gone,
+                    qos,
+                    retained,
+                } = &self.topics;
+                link.connection.subscribe(1, wanted, *qos, *retained)?;
+                if link.welcome.session_present && !gone.is_empty() {
+                    link.connection.unsubscribe(2, gone)?;
+                }
                 link.asked = Some(now);
             }
         }
@@ -280,7 +293,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
             retain,
             duplicate,
         } = publication;
-        let taken = self.retained || !retain;
+        let taken = self.topics.retained || !retain;
         if taken {
             self.number += 1;
         } else if !self.told_retained {
@@ -378,16 +391,22 @@ impl<T: Fn(Connectivity)> Listener<T> {
     /// What the broker does otherwise than was asked.
     fn read_terms(&mut self, welcome: &Welcome) -> Result<(), End> {
         let wildcard = |topic: &&String| topic.contains(['+', '#']);
-        if let Some(topic) = self.topics.iter().find(wildcard).filter(|_| welcome.no_wildcards) {
+        if let Some(topic) = self
+            .topics
+            .wanted
+            .iter()
+            .find(wildcard)
+            .filter(|_| welcome.no_wildcards)
+        {
             let why = format!("the broker takes no wildcards, as in {topic}; name each topic in source.topics");
             return Err(End::Refused(why));
         }
         let shared = |topic: &&String| topic.starts_with("$share/");
-        if let Some(topic) = self.topics.iter().find(shared).filter(|_| welcome.no_sharing) {
+        if let Some(topic) = self.topics.wanted.iter().find(shared).filter(|_| welcome.no_sharing) {
             let why = format!("the broker knows no shared subscriptions; remove {topic} from source.topics");
             return Err(End::Refused(why));
         }
-        if welcome.maximum_qos == Some(0) && self.qos > 0 {
+        if welcome.maximum_qos == Some(0) && self.topics.qos > 0 {
             self.term("the broker offers QoS 0 only: records may be lost on the way".into());
         }
         let asked = self.opening.session.map_or(0, |kept| kept.as_secs());
@@ -401,14 +420,14 @@ impl<T: Fn(Connectivity)> Listener<T> {
 
     fn granted(&mut self, grants: &[Grant]) -> Result<(), End> {
         for (i, grant) in grants.iter().enumerate() {
-            let topic = self.topics.get(i).cloned().unwrap_or_default();
+            let topic = self.topics.wanted.get(i).cloned().unwrap_or_default();
             match grant {
                 Grant::Refused(why) => {
                     return Err(End::Refused(format!(
                         "the broker refuses the topic {topic} ({why}); check its access rules or source.topics"
                     )));
                 }
-                Grant::Qos(granted) if *granted < self.qos => self.term(format!(
+                Grant::Qos(granted) if *granted < self.topics.qos => self.term(format!(
                     "the broker grants QoS {granted} only for {topic}: records may be lost on the way"
                 )),
                 Grant::Qos(_) => {}

@@ -6,6 +6,7 @@
 //!
 //! What the consumer leaves waiting is bounded by count and size; behind that, nothing more is read, while pings keep the connection.
 
+mod asked;
 mod listener;
 mod pause;
 
@@ -23,7 +24,8 @@ use tokio::sync::Notify;
 use crate::mqtt::{Advice, Certificates, Endpoint, LinkError, Opening};
 use crate::record::EventTime;
 use crate::settings::{self, BrokerAddress};
-use listener::Listener;
+pub use asked::Asked;
+use listener::{Listener, Topics};
 
 /// Messages that wait for the consumer at most.
 const AHEAD: usize = 65_536;
@@ -179,13 +181,14 @@ impl Drop for Subscription {
 }
 
 /// Subscribes, and waits until the broker has agreed. `tell` hears of every connection and loss from then on, and of terms of the broker
-/// that matter.
+/// that matter. `gone` are topics that an earlier run has asked for and that shall come no more.
 ///
 /// # Errors
 /// A broker that cannot be reached, or that refuses the client or a topic.
 pub fn subscribe(
     source: &settings::Source,
     max_record_bytes: usize,
+    gone: Vec<String>,
     tell: impl Fn(Connectivity) + Send + 'static,
 ) -> Result<Subscription, MqttError> {
     let endpoint = endpoint(source)?;
@@ -205,7 +208,13 @@ pub fn subscribe(
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
     let wishes = Arc::new(Wishes::default());
-    let listener = Listener::new(source, endpoint, opening, sender, agreed, Arc::clone(&wishes), tell);
+    let topics = Topics {
+        wanted: source.topics.clone(),
+        gone,
+        qos: source.qos,
+        retained: source.retained,
+    };
+    let listener = Listener::new(endpoint, opening, topics, sender, agreed, Arc::clone(&wishes), tell);
     thread::Builder::new()
         .name("mqtt".into())
         .spawn(move || {
