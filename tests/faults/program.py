@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -54,20 +53,17 @@ class Program:
         command = [self.binary, "run", DATAFLOW, "--source", self.url, "-o", self.output, "--state", self.state]
         command += ["-w", str(self.workers), "--summary", summary, *self._settings()]
 
-        def limits():
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            if largest_file:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
+        # By other programs: Python's own code between fork and exec can hang where there are threads.
+        limits = ["env", "--ignore-signal=XFSZ", "prlimit", "--core=0"]
+        if largest_file:
+            limits.append(f"--fsize={largest_file}")
         self.process = subprocess.Popen(
-            command,
+            limits + command,
             cwd=self.folder,
             env=self._environment(extra),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=limits,
         )
         self.said.append(f"--- run {self.runs}, {extra or 'as it is'}")
         self.marks = len(self.said)
