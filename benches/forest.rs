@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use krcf::{RandomCutForest, RandomCutForestOptions};
-use wardflow::forest::{Forest, Parameters, Scoring};
+use wardflow::forest::{Forest, Normalise, Parameters, Scoring};
 
 const MEASURES: usize = 5;
 const TREES: usize = 100;
@@ -83,6 +83,7 @@ fn ours(points: &[f32], batch: usize) -> (f64, usize, f64) {
         measures: MEASURES,
         scoring: Scoring::Aws,
         seed: 42,
+        normalise: Normalise::None,
     };
     let mut forest = Forest::new(&parameters, b"bench");
     let (mut sum, mut scored, mut out) = (0.0, 0, Vec::new());

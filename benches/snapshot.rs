@@ -15,7 +15,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{InputHandle, ProbeHandle};
 use wardflow::detection::{Detection, Ranges, Rule};
 use wardflow::disk::LocalDisk;
-use wardflow::forest::{Parameters, Scoring};
+use wardflow::forest::{Normalise, Parameters, Scoring};
 use wardflow::operators::{Grouping, Rows, Step, Tumbling, WatermarkRules, deduplicate, score, tumbling};
 use wardflow::record::{Device, DeviceId, Reading, Scored};
 use wardflow::snapshot::{Checkpoints, Collected, Restored, Run, Snapshots, folder_of};
@@ -177,6 +177,7 @@ fn main() {
         measures: 5,
         scoring: Scoring::Kinesis,
         seed: 42,
+        normalise: Normalise::None,
     };
     let detection = Detection {
         rule: Rule::Fixed(2.0),

@@ -16,7 +16,7 @@ use crate::operators::{
     Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
-use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
+use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Normalise, Scoring, Settings, WatermarkScope};
 use crate::sink::TableColumns;
 use crate::snapshot::Checkpoints;
 use crate::vault::{Intake, PayloadSealer, Sealer, Vault};
@@ -208,6 +208,10 @@ impl Equipment {
                 Scoring::Aws => forest::Scoring::Aws,
             },
             seed: forest.seed,
+            normalise: match forest.normalise {
+                Normalise::None => forest::Normalise::None,
+                Normalise::Standardise => forest::Normalise::Standardise,
+            },
         }
     }
 

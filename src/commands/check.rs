@@ -50,9 +50,11 @@ impl Check {
             Err(mistakes) => return Err(mistakes.into()),
         };
         let devices = match settings.devices.path.as_str() {
-            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => {
-                Some(Collection::load(Path::new(path), &settings.devices.columns)?)
-            }
+            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => Some(Collection::load(
+                Path::new(path),
+                &settings.devices.columns,
+                &settings.record.zone(),
+            )?),
             _ => None,
         };
         let plan = Plan::of(&settings);

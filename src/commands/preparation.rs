@@ -133,7 +133,11 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
 fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
     let devices = match task.settings.devices.path.as_str() {
         "" => None,
-        path => Some(Collection::load(Path::new(path), &task.settings.devices.columns)?),
+        path => Some(Collection::load(
+            Path::new(path),
+            &task.settings.devices.columns,
+            &task.settings.record.zone(),
+        )?),
     };
     let folder = OutputFolder::open(&task.output, &task.state)?;
     let found = folder.take_up(Belongings {

@@ -13,7 +13,7 @@ use super::times::Times;
 use crate::dataflows::{parser, watermark_rules};
 use crate::devices::Collection;
 use crate::operators::{Copies, Lateness};
-use crate::record::{DeviceId, EventTime, Parser, Reading, Reason, Zone, measure_of};
+use crate::record::{DeviceId, EventTime, Known, Parser, Reading, Reason, Zone, measure_of};
 use crate::settings::{Dataflow, FILE_STEM, Micros, Settings, WatermarkScope};
 use crate::source;
 
@@ -131,7 +131,7 @@ pub struct Sample<'s> {
     devices: HashSet<&'s str>,
     copies: Copies,
     lateness: [Lateness; 2],
-    collection: Option<HashSet<DeviceId>>,
+    collection: Option<HashMap<DeviceId, Known>>,
     pub(super) records: u64,
     pub(super) objects: u64,
     pub(super) outcomes: Outcomes,
@@ -157,7 +157,7 @@ impl<'s> Sample<'s> {
             devices: set(&settings.select.devices),
             copies: Copies::new(settings.deduplicate.horizon.unwrap_or(Micros::HOUR).0),
             lateness: [per_device, !per_device].map(|per_device| Lateness::new(rules, per_device)),
-            collection: collection.map(|devices| devices.into_devices().map(|(id, _)| id).collect()),
+            collection: collection.map(|devices| devices.into_devices().collect()),
             records: 0,
             objects: 0,
             outcomes: Outcomes::default(),
@@ -243,7 +243,10 @@ impl<'s> Sample<'s> {
             }
         }
         self.outcomes.readings += 1;
-        let is_unknown = |known: &HashSet<DeviceId>| reading.facts.is_none() && !known.contains(&reading.device);
+        let is_unknown = |known: &HashMap<DeviceId, Known>| {
+            let known = known.get(&reading.device);
+            reading.facts.is_none() && known.and_then(|known| known.at(reading.timestamp)).is_none()
+        };
         if self.collection.as_ref().is_some_and(is_unknown) {
             *self.unknown.entry(reading.device.text().clone()).or_default() += 1;
         }

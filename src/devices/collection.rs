@@ -1,25 +1,27 @@
 //! Loading a collection, whatever its file's form.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{error, fmt, io};
 
 use compact_str::CompactString;
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{csv_file, json_file, parquet_file};
-use crate::record::{Device, DeviceId};
+use crate::record::{Device, DeviceId, EventTime, Known, Period, Zone};
 
 /// The columns every collection has.
 const REQUIRED: [&str; 3] = ["device_id", "manufacturer", "model"];
+/// The event times between which a row holds; either may be missing or empty, which is without end.
+const VALIDITY: [&str; 2] = ["valid_from", "valid_to"];
 
 /// Facts by device.
 #[derive(Debug)]
 pub struct Collection {
-    devices: HashMap<CompactString, Arc<Device>>,
+    devices: HashMap<CompactString, Known>,
     fingerprint: String,
 }
 
@@ -40,21 +42,30 @@ impl error::Error for DevicesError {}
 
 /// Takes rows of a file one by one: the values of the wanted columns, and the number of the row.
 pub(super) struct Rows<'a> {
-    /// The names of the wanted columns, `device_id` first.
+    /// The names of the wanted columns: `device_id` first, those that may be missing last.
     pub(super) wanted: Vec<&'a str>,
-    devices: HashMap<CompactString, (Arc<Device>, u64)>,
+    zone: &'a Zone,
+    devices: HashMap<CompactString, SmallVec<[(Period, u64); 1]>>,
 }
 
-impl Rows<'_> {
-    /// Where each wanted column stands among `present`.
-    pub(super) fn places(&self, present: &[&str]) -> Result<Vec<usize>, String> {
-        let place = |wanted: &&str| {
-            present
-                .iter()
-                .position(|name| name == wanted)
-                .ok_or_else(|| format!("it has no column {wanted}; it has {}", present.join(", ")))
+impl<'a> Rows<'a> {
+    fn new(further: &'a [String], zone: &'a Zone) -> Rows<'a> {
+        let further = further.iter().map(String::as_str);
+        Rows {
+            wanted: REQUIRED.into_iter().chain(further).chain(VALIDITY).collect(),
+            zone,
+            devices: HashMap::new(),
+        }
+    }
+
+    /// Where each wanted column stands among `present`; `None` for one that may be missing and is.
+    pub(super) fn places(&self, present: &[&str]) -> Result<Vec<Option<usize>>, String> {
+        let behind = self.wanted.len() - VALIDITY.len();
+        let place = |(n, wanted): (usize, &&str)| match present.iter().position(|name| name == wanted) {
+            None if n < behind => Err(format!("it has no column {wanted}; it has {}", present.join(", "))),
+            place => Ok(place),
         };
-        self.wanted.iter().map(place).collect()
+        self.wanted.iter().enumerate().map(place).collect()
     }
 
     /// Takes one row; `number` tells it to the user.
@@ -62,36 +73,64 @@ impl Rows<'_> {
         let mut value = |i: usize| values.get_mut(i).and_then(Option::take).filter(|text| !text.is_empty());
         let id = value(0).ok_or_else(|| format!("row {number}: no device_id"))?;
         let (manufacturer, model) = (value(1), value(2));
-        let columns = (REQUIRED.len()..self.wanted.len()).map(value).collect();
+        let behind = self.wanted.len() - VALIDITY.len();
+        let columns = (REQUIRED.len()..behind).map(&mut value).collect();
+        let mut time = |n: usize, missing: EventTime| match value(behind + n) {
+            None => Ok(missing),
+            Some(text) => self
+                .zone
+                .of_text(text.trim())
+                .ok_or_else(|| format!("row {number}: {} is no time; write 2026-01-31T12:00:00Z", VALIDITY[n])),
+        };
+        let (from, until) = (time(0, EventTime::MIN)?, time(1, EventTime::MAX)?);
+        if from >= until {
+            return Err(format!("row {number}: valid_to is not after valid_from"));
+        }
         let device = Arc::new(Device {
             manufacturer,
             model,
             columns,
         });
-        match self.devices.entry(id) {
-            Entry::Vacant(vacant) => {
-                vacant.insert((device, number));
-            }
-            Entry::Occupied(known) if known.get().0 == device => {}
-            Entry::Occupied(known) => {
-                return Err(format!(
-                    "rows {} and {number} say different things of device {}; keep one",
-                    known.get().1,
-                    known.key()
-                ));
-            }
+        let period = Period { from, until, device };
+        let known = self.devices.entry(id).or_default();
+        if !known.iter().any(|(before, _)| *before == period) {
+            known.push((period, number));
         }
         Ok(())
+    }
+
+    /// What the rows say of each device.
+    fn devices(self) -> Result<HashMap<CompactString, Known>, String> {
+        let known = |(id, mut periods): (CompactString, SmallVec<[(Period, u64); 1]>)| {
+            periods.sort_unstable();
+            for pair in periods.windows(2) {
+                if pair[1].0.from < pair[0].0.until {
+                    let (first, second) = (pair[0].1.min(pair[1].1), pair[0].1.max(pair[1].1));
+                    return Err(format!(
+                        "rows {first} and {second} say different things of device {id}; keep one, or part them by valid_from and valid_to"
+                    ));
+                }
+            }
+            let known = match periods.as_slice() {
+                [(period, _)] if period.from == EventTime::MIN && period.until == EventTime::MAX => {
+                    Known::Always(Arc::clone(&period.device))
+                }
+                _ => Known::Periods(periods.into_iter().map(|(period, _)| period).collect()),
+            };
+            Ok((id, known))
+        };
+        self.devices.into_iter().map(known).collect()
     }
 }
 
 impl Collection {
-    /// Loads the collection at `path`; its form follows from its extension. `further` are the columns to carry along.
+    /// Loads the collection at `path`; its form follows from its extension. `further` are the columns to carry along, `zone` is that of
+    /// times of validity that carry none.
     ///
     /// # Errors
-    /// A file that is missing, unreadable or of another form, a column that is missing, a row without a device, two rows
-    /// that contradict each other.
-    pub fn load(path: &Path, further: &[String]) -> Result<Collection, DevicesError> {
+    /// A file that is missing, unreadable or of another form, a column that is missing, a row without a device or with an impossible
+    /// validity, two rows that contradict each other.
+    pub fn load(path: &Path, further: &[String], zone: &Zone) -> Result<Collection, DevicesError> {
         let refuse = |why: String| DevicesError {
             path: path.to_owned(),
             why,
@@ -104,11 +143,7 @@ impl Collection {
                 _ => format!("cannot be read: {e}"),
             })
         })?;
-        let wanted = REQUIRED.into_iter().chain(further.iter().map(String::as_str)).collect();
-        let mut rows = Rows {
-            wanted,
-            devices: HashMap::new(),
-        };
+        let mut rows = Rows::new(further, zone);
         let mut hash = Xxh3::new();
         hash.update(&bytes);
         match path.extension().and_then(|e| e.to_str()) {
@@ -118,16 +153,15 @@ impl Collection {
             _ => Err("its name must end in .csv, .jsonl or .parquet".into()),
         }
         .map_err(refuse)?;
-        let devices = rows.devices.into_iter().map(|(id, (device, _))| (id, device)).collect();
         Ok(Collection {
-            devices,
+            devices: rows.devices().map_err(refuse)?,
             fingerprint: format!("{:032x}", hash.digest128()),
         })
     }
 
     /// Devices in no order that matters: each goes to the collection by its key.
-    pub fn into_devices(self) -> impl Iterator<Item = (DeviceId, Arc<Device>)> {
-        self.devices.into_iter().map(|(id, device)| (DeviceId::new(id), device))
+    pub fn into_devices(self) -> impl Iterator<Item = (DeviceId, Known)> {
+        self.devices.into_iter().map(|(id, known)| (DeviceId::new(id), known))
     }
 
     /// What the collection is recognised by.
@@ -142,17 +176,27 @@ mod tests {
 
     use super::*;
 
+    fn utc() -> Zone {
+        Zone::new(jiff::tz::TimeZone::UTC, 1000)
+    }
+
+    /// What holds now.
     fn load(name: &str, content: &[u8], further: &[&str]) -> Result<Vec<(String, Device)>, String> {
+        let now = |(id, known): (String, Known)| Some((id, Device::clone(known.at(0)?)));
+        Ok(known(name, content, further)?.into_iter().filter_map(now).collect())
+    }
+
+    fn known(name: &str, content: &[u8], further: &[&str]) -> Result<Vec<(String, Known)>, String> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
         fs::File::create(&path)
             .and_then(|mut f| f.write_all(content))
             .expect("written");
         let further: Vec<String> = further.iter().map(|c| (*c).to_owned()).collect();
-        let collection = Collection::load(&path, &further).map_err(|e| e.why)?;
+        let collection = Collection::load(&path, &further, &utc()).map_err(|e| e.why)?;
         let mut devices: Vec<_> = collection
             .into_devices()
-            .map(|(id, d)| (id.to_string(), (*d).clone()))
+            .map(|(id, known)| (id.to_string(), known))
             .collect();
         devices.sort();
         Ok(devices)
@@ -211,5 +255,73 @@ mod tests {
     fn the_same_row_twice_is_one_device() {
         let csv = "device_id,manufacturer,model\na,b,c\na,b,c\n";
         assert_eq!(load("d.csv", csv.as_bytes(), &[]).expect("csv").len(), 1);
+    }
+
+    /// Manufacturers at the times given.
+    fn over_time(content: &str, times: &[&str]) -> Vec<Option<String>> {
+        let known = known("d.csv", content.as_bytes(), &[]).expect("csv");
+        let (_, device) = &known[0];
+        let at = |time: &&str| device.at(utc().of_text(time).expect("a time"));
+        let maker = |device: &Arc<Device>| device.manufacturer.as_deref().unwrap_or("-").to_owned();
+        times.iter().map(|time| at(time).map(maker)).collect()
+    }
+
+    #[test]
+    fn a_row_holds_from_valid_from_until_valid_to() {
+        let csv = "device_id,manufacturer,model,valid_to,valid_from
+            a,New,m,,2026-03-01
+            a,Old,m,2026-01-01T12:00:00+02:00,
+            a,Middle,m,2026-02-01,2026-01-01T10:00:00Z";
+        let some = |maker: &str| Some(maker.to_owned());
+        assert_eq!(
+            over_time(
+                csv,
+                &[
+                    "1999-01-01",
+                    "2026-01-01T09:59:59.999999",
+                    "2026-01-01T10:00",
+                    "2026-02-01",
+                    "2026-03-01",
+                    "2999-01-01"
+                ]
+            ),
+            [some("Old"), some("Old"), some("Middle"), None, some("New"), some("New")]
+        );
+    }
+
+    #[test]
+    fn validity_that_overlaps_or_makes_no_sense_is_refused_with_its_row() {
+        let refused = |rows: &str| {
+            let csv = format!("device_id,manufacturer,model,valid_from,valid_to\n{rows}\n");
+            load("d.csv", csv.as_bytes(), &[]).expect_err("refused")
+        };
+        assert!(refused("a,b,c,2026-01-01,\nx,b,c,,\na,d,c,,2026-01-02").contains("rows 2 and 4"));
+        assert!(refused("a,b,c,2026-01-02,2026-01-02").contains("row 2: valid_to is not after"));
+        assert!(refused("a,b,c,soon,").contains("row 2: valid_from is no time"));
+    }
+
+    #[test]
+    fn validity_of_parquet_may_be_timestamps() {
+        use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+        let text = |value: &str| Arc::new(StringArray::from(vec![value, value])) as ArrayRef;
+        let day = 86_400_000_000;
+        let from = TimestampMicrosecondArray::from(vec![None, Some(day)]).with_timezone("UTC");
+        let to = TimestampMicrosecondArray::from(vec![Some(day / 2), None]);
+        let batch = RecordBatch::try_from_iter([
+            ("device_id", text("a")),
+            ("manufacturer", text("Acme")),
+            ("model", text("m")),
+            ("valid_from", Arc::new(from)),
+            ("valid_to", Arc::new(to)),
+        ])
+        .expect("columns of one length");
+        let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("a writer");
+        writer.write(&batch).expect("written");
+        let known = known("d.parquet", &writer.into_inner().expect("closed"), &[]).expect("parquet");
+        let holds = |time| known[0].1.at(time).is_some();
+        assert_eq!(
+            [0, day / 2 - 1, day / 2, day - 1, day].map(holds),
+            [true, true, false, false, true]
+        );
     }
 }

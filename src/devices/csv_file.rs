@@ -15,7 +15,7 @@ pub(super) fn read(bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         rows.take(
             places
                 .iter()
-                .map(|place| record.get(*place).map(CompactString::new))
+                .map(|place| record.get((*place)?).map(CompactString::new))
                 .collect(),
             line,
         )?;

@@ -1,10 +1,11 @@
 //! A collection as Parquet.
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::{CompactString, ToCompactString, format_compact};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
 use super::collection::Rows;
+use crate::record::{EventTime, format_event_time};
 
 pub(super) fn read(bytes: Vec<u8>, rows: &mut Rows<'_>) -> Result<(), String> {
     let unreadable = |e: parquet::errors::ParquetError| format!("not readable as Parquet: {e}");
@@ -20,7 +21,8 @@ pub(super) fn read(bytes: Vec<u8>, rows: &mut Rows<'_>) -> Result<(), String> {
     for (row, number) in reader.get_row_iter(None).map_err(unreadable)?.zip(1..) {
         let row = row.map_err(unreadable)?;
         let fields: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
-        rows.take(places.iter().map(|place| text(fields[*place])).collect(), number)?;
+        let values = places.iter().map(|place| text(fields[(*place)?])).collect();
+        rows.take(values, number)?;
     }
     Ok(())
 }
@@ -29,6 +31,12 @@ fn text(field: &Field) -> Option<CompactString> {
     match field {
         Field::Null => None,
         Field::Str(text) => Some(text.as_str().into()),
+        Field::TimestampMillis(time) => Some(iso(time.saturating_mul(1_000))),
+        Field::TimestampMicros(time) => Some(iso(*time)),
         other => Some(other.to_compact_string()),
     }
+}
+
+fn iso(time: EventTime) -> CompactString {
+    format_compact!("{}Z", format_event_time(time))
 }

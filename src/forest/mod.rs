@@ -22,6 +22,7 @@ mod sampler;
 mod scale;
 mod score;
 mod shingle;
+mod standard;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,6 @@ mod tree;
 pub use attribution::{Attribution, Part};
 pub use ensemble::{Forest, Scored};
 pub use imputation::{DeviceMemory, KeyMemory};
-pub use parameters::{ParameterError, Parameters, Scoring};
+pub use parameters::{Normalise, ParameterError, Parameters, Scoring};
 pub use shingle::Shingle;
 pub use state::StateError;

@@ -22,6 +22,17 @@ pub enum Scoring {
     Aws,
 }
 
+/// What happens to measures before they make a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalise {
+    /// Nothing, as with Amazon's function: the wider a measure's range, the more cuts it gets.
+    #[default]
+    None,
+    /// Each is the number of its standard deviations from the mean of its key's, both as of then.
+    Standardise,
+}
+
 /// The parameters of a forest, in the terms of Amazon's SQL function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
@@ -39,6 +50,8 @@ pub struct Parameters {
     pub scoring: Scoring,
     /// Seed of all random streams.
     pub seed: u64,
+    /// What happens to measures before they make a point.
+    pub normalise: Normalise,
 }
 
 impl Parameters {

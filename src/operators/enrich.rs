@@ -7,20 +7,21 @@ use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 
 use super::lookup::{DeviceTrace, lookup};
 use super::{DeviceKey, Rows};
-use crate::record::{Device, DeviceId, Reading};
+use crate::record::{Device, DeviceId, Known, Reading};
 use crate::source::Time;
 
 /// A change of the device collection: a device's facts, or `None` for its removal, from an epoch on.
-pub type DeviceUpdate = (DeviceKey, Option<Arc<Device>>, Time);
+pub type DeviceUpdate = (DeviceKey, Option<Known>, Time);
 
 /// Arranges the device collection; updates take effect at their epoch.
 pub fn arrange_devices<'scope>(updates: Rows<'scope, DeviceUpdate>) -> Arranged<'scope, DeviceTrace> {
-    type Builder = ValBuilder<DeviceKey, Arc<Device>, Time, isize>;
-    type Spine = ValSpine<DeviceKey, Arc<Device>, Time, isize>;
-    upsert::arrange_from_upsert::<Builder, Spine, DeviceKey, Arc<Device>>(updates, "Devices")
+    type Builder = ValBuilder<DeviceKey, Known, Time, isize>;
+    type Spine = ValSpine<DeviceKey, Known, Time, isize>;
+    upsert::arrange_from_upsert::<Builder, Spine, DeviceKey, Known>(updates, "Devices")
 }
 
-/// Readings with their device's facts as of their epoch; a device that the collection does not know keeps what its record carried.
+/// Readings with their device's facts: as the collection is in their epoch, and as it says of their event time. A device that it does not
+/// know then keeps what its record carried.
 pub fn enrich<'scope>(
     readings: Rows<'scope, Reading>,
     devices: Arranged<'scope, DeviceTrace>,
@@ -32,7 +33,7 @@ pub fn enrich<'scope>(
         device,
         |reading| reading.position,
         |reading, known| {
-            if let Some(known) = known {
+            if let Some(known) = known.and_then(|known| known.at(reading.timestamp)) {
                 reading.facts = Some(match &reading.facts {
                     Some(carried) => Arc::new(complete(carried, known)),
                     None => Arc::clone(known),
@@ -62,6 +63,7 @@ mod tests {
     use timely::dataflow::operators::{Inspect, Probe};
 
     use super::*;
+    use crate::record::Period;
 
     fn reading(position: u64) -> Reading {
         Reading {
@@ -77,11 +79,11 @@ mod tests {
         }
     }
 
-    fn made_by(manufacturer: &str) -> Option<Arc<Device>> {
-        Some(Arc::new(Device {
+    fn made_by(manufacturer: &str) -> Option<Known> {
+        Some(Known::Always(Arc::new(Device {
             manufacturer: Some(manufacturer.into()),
             ..Device::default()
-        }))
+        })))
     }
 
     /// However late the updates come, a reading meets the device as of its own epoch, and waits for it.
@@ -133,5 +135,49 @@ mod tests {
                 (5, None)
             ]
         );
+    }
+
+    #[test]
+    fn a_reading_meets_its_device_as_of_its_event_time() {
+        let device = |manufacturer: &str| match made_by(manufacturer) {
+            Some(Known::Always(device)) => device,
+            _ => unreachable!("made_by knows no periods"),
+        };
+        let period = |from, until, manufacturer| Period {
+            from,
+            until,
+            device: device(manufacturer),
+        };
+        let known = Known::Periods(Box::new([period(0, 2, "a"), period(3, 5, "b")]));
+        let seen = timely::execute_directly(|worker| {
+            let mut readings = InputHandle::<Time, CapacityContainerBuilder<Vec<Reading>>>::new();
+            let mut devices = InputHandle::<Time, CapacityContainerBuilder<Vec<_>>>::new();
+            let seen = Rc::new(RefCell::new(Vec::new()));
+            let into = Rc::clone(&seen);
+            worker.dataflow::<Time, _, _>(|scope| {
+                let table = arrange_devices(devices.to_stream(scope));
+                enrich(readings.to_stream(scope), table).inspect(move |reading: &Reading| {
+                    let facts = reading.facts.as_ref();
+                    let manufacturer = facts.and_then(|facts| facts.manufacturer.as_deref().map(str::to_owned));
+                    into.borrow_mut().push(manufacturer);
+                });
+            });
+            devices.send((DeviceKey(DeviceId::new("monitor")), Some(known), 0));
+            for timestamp in -1..6 {
+                let position = (timestamp + 1) as u64;
+                readings.send(Reading {
+                    timestamp,
+                    ..reading(position)
+                });
+            }
+            devices.close();
+            readings.close();
+            while worker.has_dataflows() {
+                worker.step();
+            }
+            seen.take()
+        });
+        let seen: Vec<&str> = seen.iter().map(|maker| maker.as_deref().unwrap_or("-")).collect();
+        assert_eq!(seen, ["-", "a", "a", "-", "b", "b", "-"]);
     }
 }

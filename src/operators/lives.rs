@@ -8,7 +8,7 @@ use timely::dataflow::operators::Inspect;
 use super::replay::{Life, Plan, Seen, replay, replay_lives};
 use super::*;
 use crate::detection::{Detection, Ranges, Rule};
-use crate::forest::{Parameters, Scoring};
+use crate::forest::{Normalise, Parameters, Scoring};
 use crate::record::{Device, DeviceId, Reading, Scored, WindowRow};
 use crate::snapshot::Checkpoints;
 
@@ -61,6 +61,7 @@ fn build<'scope>(
         measures: 2,
         scoring: Scoring::Kinesis,
         seed: 42,
+        normalise: Normalise::Standardise,
     };
     let (readings, _) = deduplicate(readings, Some(100), checkpoints);
     let (readings, steps) = match per_device {

@@ -3,8 +3,6 @@
 //! The stream is never arranged. A row waits only until the table's frontier has passed its epoch; then it is
 //! looked up with a cursor over the shared trace and sent on. Behind the rows the trace may compact.
 
-use std::sync::Arc;
-
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::cursor::cursor_list;
@@ -17,11 +15,11 @@ use timely::progress::Antichain;
 
 use super::stash::Stash;
 use super::{DeviceKey, Rows, route_device};
-use crate::record::{Device, DeviceId};
+use crate::record::{DeviceId, Known};
 use crate::source::Time;
 
 /// The device collection, arranged by device and shared by all who read it.
-pub type DeviceTrace = TraceAgent<ValSpine<DeviceKey, Arc<Device>, Time, isize>>;
+pub type DeviceTrace = TraceAgent<ValSpine<DeviceKey, Known, Time, isize>>;
 
 /// Gives each row what `table` says of its device at the row's epoch, `None` where it knows no such device.
 ///
@@ -37,7 +35,7 @@ where
     R: timely::ExchangeData + Clone,
     K: Fn(&R) -> &DeviceId + Copy + 'static,
     P: Fn(&R) -> u64 + 'static,
-    L: FnMut(&mut R, Option<&Arc<Device>>) + 'static,
+    L: FnMut(&mut R, Option<&Known>) + 'static,
 {
     let Arranged {
         stream: updates,

@@ -119,7 +119,7 @@ impl OfKey {
     fn new(key: &Key, parameters: &Parameters, rule: Rule, account: bool) -> OfKey {
         OfKey {
             forest: Forest::new(parameters, &key_bytes(key)),
-            memory: KeyMemory::new(parameters.measures),
+            memory: KeyMemory::new(parameters),
             devices: HashMap::new(),
             changed: account.then(Vec::new),
             threshold: Threshold::new(rule),
@@ -219,7 +219,7 @@ mod tests {
     use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
     use crate::detection::Ranges;
-    use crate::forest::Scoring;
+    use crate::forest::{Normalise, Scoring};
     use crate::record::Device;
 
     const THRESHOLD: f64 = 1.1;
@@ -253,6 +253,10 @@ mod tests {
             measures: 2,
             scoring: Scoring::Kinesis,
             seed: 42,
+            normalise: match shingle {
+                1 => Normalise::None,
+                _ => Normalise::Standardise,
+            },
         }
     }
 
@@ -313,13 +317,7 @@ mod tests {
             if !forests.iter().any(|(of, ..)| *of == key) {
                 let forest = Forest::new(parameters, &key_bytes(&key));
                 let threshold = Threshold::new(detection.rule);
-                forests.push((
-                    key.clone(),
-                    forest,
-                    KeyMemory::new(parameters.measures),
-                    Vec::new(),
-                    threshold,
-                ));
+                forests.push((key.clone(), forest, KeyMemory::new(parameters), Vec::new(), threshold));
             }
             let (_, forest, memory, devices, threshold) =
                 forests.iter_mut().find(|(of, ..)| *of == key).expect("just made");

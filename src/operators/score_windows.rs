@@ -51,7 +51,7 @@ pub fn score_windows<'scope>(
                         .entry(same[0].grouping)
                         .or_insert_with_key(|grouping| OfGrouping {
                             forest: Forest::new(&parameters, &seed(&names[*grouping])),
-                            memory: KeyMemory::new(parameters.measures),
+                            memory: KeyMemory::new(&parameters),
                             changed: false,
                         });
                     grouping.score(same, &parameters);
@@ -103,11 +103,11 @@ fn restored(checkpoints: Option<&Checkpoints>, names: &[String], parameters: &Pa
         let failed = |e| SnapshotError::of(NAME, e);
         let of = groupings.entry(grouping).or_insert_with(|| OfGrouping {
             forest: Forest::new(parameters, &seed(&name)),
-            memory: KeyMemory::new(parameters.measures),
+            memory: KeyMemory::new(parameters),
             changed: false,
         });
         match is_memory {
-            true => of.memory = KeyMemory::read_state(parameters.measures, value).map_err(failed)?,
+            true => of.memory = KeyMemory::read_state(parameters, value).map_err(failed)?,
             false => of.forest = Forest::read_state(parameters, &seed(&name), value).map_err(failed)?,
         }
         Ok(())
@@ -145,7 +145,7 @@ mod tests {
 
     use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
-    use crate::forest::Scoring;
+    use crate::forest::{Normalise, Scoring};
     use crate::record::{Key, Statistics};
 
     const NAMES: [&str; 2] = ["manufacturer", "device_id"];
@@ -159,6 +159,7 @@ mod tests {
             measures: 2,
             scoring: Scoring::Kinesis,
             seed: 42,
+            normalise: Normalise::Standardise,
         }
     }
 
@@ -184,7 +185,7 @@ mod tests {
         rows.sort_by_key(name);
         let groupings = NAMES.iter().enumerate().flat_map(|(grouping, by)| {
             let mut forest = Forest::new(&parameters(), format!("windows by {by}").as_bytes());
-            let mut memory = KeyMemory::new(2);
+            let mut memory = KeyMemory::new(&parameters());
             let mut verdicts = Vec::new();
             for row in rows.iter().filter(|row| row.grouping == grouping) {
                 let means: Vec<f64> = row.measures.iter().map(|m| m.mean().unwrap_or(f64::NAN)).collect();

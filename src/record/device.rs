@@ -2,10 +2,13 @@
 
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::EventTime;
 
 /// A device's id with its hash, taken once: routes, maps and joins all ask for it.
 ///
@@ -55,4 +58,37 @@ pub struct Device {
     pub model: Option<CompactString>,
     /// The further columns that the setting `devices.columns` asks for, in its order.
     pub columns: Box<[Option<CompactString>]>,
+}
+
+/// What the device collection says of one device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Known {
+    /// The same at all times.
+    Always(Arc<Device>),
+    /// By event time: periods in order that do not overlap.
+    Periods(Box<[Period]>),
+}
+
+/// What holds in a stretch of event time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Period {
+    /// The first moment.
+    pub from: EventTime,
+    /// The first moment behind it.
+    pub until: EventTime,
+    pub device: Arc<Device>,
+}
+
+impl Known {
+    /// What holds at an event time.
+    pub fn at(&self, time: EventTime) -> Option<&Arc<Device>> {
+        match self {
+            Known::Always(device) => Some(device),
+            Known::Periods(periods) => {
+                let behind = periods.partition_point(|period| period.from <= time);
+                let period = periods.get(behind.checked_sub(1)?)?;
+                (time < period.until).then_some(&period.device)
+            }
+        }
+    }
 }

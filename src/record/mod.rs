@@ -14,7 +14,7 @@ mod scalar;
 mod timestamp;
 mod window;
 
-pub use device::{Device, DeviceId};
+pub use device::{Device, DeviceId, Known, Period};
 pub use fields::{DeviceFrom, Fields, topic_level};
 pub use identity_places::IdentityPlaces;
 pub use json::Parser;

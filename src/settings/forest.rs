@@ -59,13 +59,15 @@ pub enum Scoring {
 pub enum Normalise {
     /// Nothing.
     None,
+    /// Each becomes its distance from the mean of its key's, in standard deviations.
+    Standardise,
 }
 
 impl Forest {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Forest {
         let default = Forest::default();
         let scorings = [("kinesis", Scoring::Kinesis), ("aws", Scoring::Aws)];
-        let normalisations = [("none", Normalise::None)];
+        let normalisations = [("none", Normalise::None), ("standardise", Normalise::Standardise)];
         Forest {
             enabled: section.boolean("enabled", default.enabled),
             key: section.texts("key", default.key),

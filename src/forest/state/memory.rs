@@ -1,7 +1,9 @@
 //! The state of a key's memory and of a device's. In: the memories of [`imputation`](super::super::imputation); out: bytes, and back.
 
 use super::super::imputation::{DeviceMemory, KeyMemory, Known};
+use super::super::parameters::Parameters;
 use super::super::shingle::Shingle;
+use super::super::standard::Moments;
 use super::{Kind, Reader, StateError, write_floats, write_framed, write_number};
 
 impl KeyMemory {
@@ -13,19 +15,34 @@ impl KeyMemory {
                 out.extend(known.sum.to_le_bytes());
                 write_number(known.count, out);
             }
+            for moments in self.moments.iter().flatten() {
+                for number in [moments.weight, moments.mean, moments.squares] {
+                    out.extend(number.to_le_bytes());
+                }
+            }
         });
     }
 
-    /// The memory that [`write_state`](Self::write_state) wrote, which must be of so many measures.
-    pub fn read_state(measures: usize, bytes: &[u8]) -> Result<KeyMemory, StateError> {
+    /// The memory that [`write_state`](Self::write_state) wrote, which must be of these parameters.
+    pub fn read_state(parameters: &Parameters, bytes: &[u8]) -> Result<KeyMemory, StateError> {
         let mut reader = Reader::framed(Kind::Key, bytes)?;
-        reader.same(measures as u64)?;
-        let mut memory = KeyMemory::new(measures);
+        reader.same(parameters.measures as u64)?;
+        let mut memory = KeyMemory::new(parameters);
         for known in &mut memory.known {
             *known = Known {
                 sum: reader.double()?,
                 count: reader.count()?,
             };
+        }
+        for moments in memory.moments.iter_mut().flatten() {
+            *moments = Moments {
+                weight: reader.double()?,
+                mean: reader.double()?,
+                squares: reader.double()?,
+            };
+            if moments.weight < 0.0 || moments.squares < 0.0 {
+                return Err(StateError::Damaged);
+            }
         }
         reader.end()?;
         memory.changed = false;

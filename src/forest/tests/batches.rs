@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Forest, Parameters, Scored, Scoring, parameters, score_all};
+use super::{Forest, Normalise, Parameters, Scored, Scoring, parameters, score_all};
 
 fn small(measures: usize, shingle: usize, scoring: Scoring) -> Parameters {
     Parameters {
@@ -13,6 +13,7 @@ fn small(measures: usize, shingle: usize, scoring: Scoring) -> Parameters {
         measures,
         scoring,
         seed: 3,
+        normalise: Normalise::None,
     }
 }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::super::random::Stream;
-use super::{Parameters, Scored, Scoring, score_all};
+use super::{Normalise, Parameters, Scored, Scoring, score_all};
 
 type Point = Vec<f32>;
 
@@ -329,7 +329,7 @@ proptest! {
         seed: u64,
     ) {
         let scoring = if kinesis { Scoring::Kinesis } else { Scoring::Aws };
-        let parameters = Parameters { trees: 3, sample_size: 16, time_decay: decay, shingle, measures, scoring, seed };
+        let parameters = Parameters { trees: 3, sample_size: 16, time_decay: decay, shingle, measures, scoring, seed, normalise: Normalise::None };
         let points = &values[..values.len() - values.len() % parameters.dimensions()];
         assert_same(&score_all(&parameters, points, 0.0), &slowly(&parameters, points), &parameters);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::cut_tree::{CutTree, Link, NONE, TOP};
 use super::super::tree::Tree;
-use super::{Forest, Parameters, Scoring, score_all};
+use super::{Forest, Normalise, Parameters, Scoring, score_all};
 
 /// A subtree written out: its cut or its point, from the top down.
 #[derive(Debug, PartialEq)]
@@ -145,6 +145,7 @@ fn small(scoring: Scoring) -> Parameters {
         measures: 3,
         scoring,
         seed: 5,
+        normalise: Normalise::None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::random::Stream;
 use super::super::scale::Scale;
 use super::super::score::add_scores_in;
 use super::super::{DeviceMemory, KeyMemory};
-use super::{Forest, Parameters, Scored, Scoring};
+use super::{Forest, Normalise, Parameters, Scored, Scoring};
 
 /// The portable kernel, which the others are held against, and those.
 fn portable_and_others() -> (Kernel, Vec<Kernel>) {
@@ -80,13 +80,14 @@ fn shape() -> impl Strategy<Value = Parameters> {
             measures,
             scoring: if aws { Scoring::Aws } else { Scoring::Kinesis },
             seed,
+            normalise: Normalise::None,
         },
     )
 }
 
 /// The points of three devices' readings; some readings come twice.
 fn points_of(parameters: &Parameters, values: &[f64], turns: &[u8]) -> Vec<f32> {
-    let mut key = KeyMemory::new(parameters.measures);
+    let mut key = KeyMemory::new(&parameters);
     let device = DeviceMemory::new(parameters.measures, parameters.shingle);
     let (mut devices, mut points, mut last) = (vec![device; 3], Vec::new(), None);
     for (reading, turn) in values.chunks_exact(parameters.measures).zip(turns.iter().cycle()) {
@@ -129,7 +130,7 @@ proptest! {
     ) {
         let mut values = values.into_iter().map(|x| if x.is_nan() { 0.5 } else { x.clamp(-3.4e38, 3.4e38) as f32 }).cycle();
         let mut point = || -> Vec<f32> { values.by_ref().take(dimensions).collect() };
-        let parameters = Parameters { trees: 1, sample_size: 64, time_decay: 9, shingle: 1, measures: dimensions, scoring: Scoring::Aws, seed };
+        let parameters = Parameters { trees: 1, sample_size: 64, time_decay: 9, shingle: 1, measures: dimensions, scoring: Scoring::Aws, seed, normalise: Normalise::None };
         let scale = Scale::new(&parameters);
         let mut random = Stream::new(seed, b"key", 0);
         let trees: Vec<CutTree> = held.iter().map(|&held| {

@@ -8,7 +8,7 @@ mod reference;
 mod small_stream;
 mod state;
 
-use super::{Forest, Parameters, Scored, Scoring};
+use super::{Forest, Normalise, Parameters, Scored, Scoring};
 
 /// The parameters of the reference scores, for a stream of so many measures.
 fn parameters(measures: usize, scoring: Scoring, seed: u64) -> Parameters {
@@ -20,6 +20,7 @@ fn parameters(measures: usize, scoring: Scoring, seed: u64) -> Parameters {
         measures,
         scoring,
         seed,
+        normalise: Normalise::None,
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{DeviceMemory, KeyMemory, StateError};
-use super::{Forest, Parameters, Scored, Scoring, score_all};
+use super::{Forest, Normalise, Parameters, Scored, Scoring, score_all};
 
 fn small(measures: usize, shingle: usize, sample_size: usize, time_decay: u64) -> Parameters {
     Parameters {
@@ -15,6 +15,7 @@ fn small(measures: usize, shingle: usize, sample_size: usize, time_decay: u64) -
         measures,
         scoring: Scoring::Kinesis,
         seed: 11,
+        normalise: Normalise::Standardise,
     }
 }
 
@@ -48,7 +49,7 @@ impl Learner {
         let device = DeviceMemory::new(parameters.measures, parameters.shingle);
         Learner {
             forest: Forest::new(&parameters, b"key"),
-            key: KeyMemory::new(parameters.measures),
+            key: KeyMemory::new(&parameters),
             devices: vec![device; 3],
             parameters,
         }
@@ -75,7 +76,7 @@ impl Learner {
         });
         Ok(Learner {
             forest: Forest::read_state(&self.parameters, b"key", &state_of(&self.forest))?,
-            key: KeyMemory::read_state(measures, &key)?,
+            key: KeyMemory::read_state(&self.parameters, &key)?,
             devices: devices.collect::<Result<_, _>>()?,
             parameters: self.parameters.clone(),
         })
@@ -151,7 +152,7 @@ proptest! {
             state_of(&read);
         }
         if let (Ok(mut key), Ok(mut device)) =
-            (KeyMemory::read_state(2, &of_key), DeviceMemory::read_state(2, 1, &of_device))
+            (KeyMemory::read_state(&small(2, 1, 12, 40), &of_key), DeviceMemory::read_state(2, 1, &of_device))
         {
             let point = device.point(&[f64::NAN, f64::NAN], &mut key);
             prop_assert!(point.is_some_and(|point| point.iter().all(|value| value.is_finite())));
@@ -162,7 +163,7 @@ proptest! {
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let parameters = small(2, 1, 10, 40);
         prop_assert!(Forest::read_state(&parameters, b"key", &bytes).is_err());
-        prop_assert!(KeyMemory::read_state(2, &bytes).is_err());
+        prop_assert!(KeyMemory::read_state(&small(2, 1, 12, 40), &bytes).is_err());
         prop_assert!(DeviceMemory::read_state(2, 1, &bytes).is_err());
     }
 }

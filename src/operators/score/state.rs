@@ -78,7 +78,7 @@ pub(super) fn restored(
         let failed = |e| SnapshotError::of(NAME, e);
         match part {
             Part::Forest => of_key.forest = Forest::read_state(parameters, &seed, value).map_err(failed)?,
-            Part::Memory => of_key.memory = KeyMemory::read_state(measures, value).map_err(failed)?,
+            Part::Memory => of_key.memory = KeyMemory::read_state(parameters, value).map_err(failed)?,
             Part::Threshold => {
                 of_key.threshold = Threshold::read_state(rule, value).map_err(|e| SnapshotError::of(NAME, e))?;
             }
