@@ -155,7 +155,7 @@ impl Replay {
 }
 
 /// Its errors never show the value: it may hold a password.
-fn url(node: &Node) -> Checked<String> {
+pub(super) fn url(node: &Node) -> Checked<String> {
     let Value::Text(url) = &node.value else {
         return fault(node, "wants mqtt://host:port or mqtts://host:port");
     };

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::time::sleep;
 
-use super::pause::Pause;
 use super::{Connectivity, Message, MqttError, Weight, Wishes, told};
-use crate::mqtt::{Connection, Endpoint, Grant, Incoming, LinkError, Opening, Publication, Welcome};
+use crate::mqtt::{Connection, Endpoint, Grant, Incoming, LinkError, Opening, Pause, Publication, Welcome};
 use crate::observe::{grouped, wall_clock};
 use crate::record::EventTime;
 use crate::settings;
@@ -265,7 +264,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
                     None => self.connected(),
                 }
             }
-            Incoming::Welcome(_) | Incoming::Other => {}
+            Incoming::Welcome(_) | Incoming::Acknowledged(..) | Incoming::Other => {}
         }
         Ok(())
     }

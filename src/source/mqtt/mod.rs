@@ -7,7 +7,6 @@
 //! What the consumer leaves waiting is bounded by count and size; behind that, nothing more is read, while pings keep the connection.
 
 mod listener;
-mod pause;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -226,7 +225,10 @@ pub fn subscribe(
 }
 
 /// Where the broker is, with a login from the settings, else from the URL.
-fn endpoint(source: &settings::Source) -> Result<Endpoint, MqttError> {
+///
+/// # Errors
+/// A password file that cannot be read.
+pub fn endpoint(source: &settings::Source) -> Result<Endpoint, MqttError> {
     let address: BrokerAddress = source
         .url
         .parse()
