@@ -26,7 +26,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const TOPIC: &str = "LifeSupportDevice/Sensor";
-const CANARIES: [&str; 4] = ["Quenby7Name7Canary", "Quenby7Dob7Canary", "Quenby7Text7Canary", "Quenby7Patient7Canary"];
+const CANARIES: [&str; 4] = [
+    "Quenby7Name7Canary",
+    "Quenby7Dob7Canary",
+    "Quenby7Text7Canary",
+    "Quenby7Patient7Canary",
+];
 /// Longer than anything here takes; a test that hangs shall fail.
 const LONG: Duration = Duration::from_secs(120);
 /// Device, manufacturer, and its level.
@@ -38,7 +43,11 @@ const DEVICES: [(&str, &str, &str); 3] = [
 
 /// Record `n` of five devices, a second after the one before it. Every seventh is beyond its range, and the device's next one is as well.
 fn record(n: u64) -> String {
-    let pulse = if n.is_multiple_of(7) || n % 7 == 5 { 200 } else { 70 + n % 9 };
+    let pulse = if n.is_multiple_of(7) || n % 7 == 5 {
+        200
+    } else {
+        70 + n % 9
+    };
     let [name, dob, text, patient] = CANARIES;
     format!(
         r#"{{"device_id":"MON-{}","patient_id":"{patient}{n}","name":"{name}","dob":"{dob}","text":"{text}","timestamp":{},"temperature":98.{},"pulse":{pulse}}}"#,
@@ -50,7 +59,14 @@ fn record(n: u64) -> String {
 
 /// Device and time of the incidents among the first so many records.
 fn incidents(records: u64) -> BTreeSet<(String, String)> {
-    let second = |n: u64| format!("{:02}:{:02}:{:02}.000000", 3 + (55 * 60 + 51 + n) / 3600, (55 * 60 + 51 + n) / 60 % 60, (51 + n) % 60);
+    let second = |n: u64| {
+        format!(
+            "{:02}:{:02}:{:02}.000000",
+            3 + (55 * 60 + 51 + n) / 3600,
+            (55 * 60 + 51 + n) / 60 % 60,
+            (51 + n) % 60
+        )
+    };
     (0..records)
         .filter(|n| n.is_multiple_of(7))
         .map(|n| (format!("MON-{}", n % 5), format!("2017-10-15T{}", second(n))))
@@ -61,7 +77,16 @@ struct Live(Child);
 
 impl Live {
     fn start(scene: &Scene, broker: &str, workers: &str, more: &[&str]) -> Live {
-        let mut arguments = vec!["run", "realtime_analytics", "--source", broker, "-o", "live", "-w", workers];
+        let mut arguments = vec![
+            "run",
+            "realtime_analytics",
+            "--source",
+            broker,
+            "-o",
+            "live",
+            "-w",
+            workers,
+        ];
         arguments.extend(["--summary", "live.json", "--devices", "devices.csv"]);
         for setting in [
             "keys.kek=file:kek",
@@ -85,7 +110,10 @@ impl Live {
         while !line.contains("subscribed") {
             all.push_str(&line);
             line.clear();
-            assert!(said.read_line(&mut line).expect("text") > 0, "the run ended early: {all}");
+            assert!(
+                said.read_line(&mut line).expect("text") > 0,
+                "the run ended early: {all}"
+            );
         }
         thread::spawn(move || said.lines().for_each(drop)); // so that it never waits for a reader
         Live(child)
@@ -109,9 +137,21 @@ struct Watcher(Child);
 impl Watcher {
     fn start(port: u16, into: &Path) -> Watcher {
         let mut watcher = Command::new("mosquitto_sub");
-        watcher.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-i", "watcher", "-c", "-q", "1"]);
+        watcher.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-i",
+            "watcher",
+            "-c",
+            "-q",
+            "1",
+        ]);
         watcher.args(["-t", "wardflow/alerts/#", "-F", "%t\t%p"]);
-        watcher.stdout(File::create(into).expect("a file")).stderr(Stdio::null());
+        watcher
+            .stdout(File::create(into).expect("a file"))
+            .stderr(Stdio::null());
         Watcher(watcher.spawn().expect("mosquitto_sub is installed, and on the path"))
     }
 }
@@ -199,7 +239,9 @@ fn every_incident_is_told_of_whoever_dies_and_always_in_the_same_words() {
         lines(path).iter().map(json).collect()
     };
     for path in [&file, &got] {
-        wait_until("all incidents are told of", || told(path).iter().map(incident).collect::<BTreeSet<_>>() == wanted);
+        wait_until("all incidents are told of", || {
+            told(path).iter().map(incident).collect::<BTreeSet<_>>() == wanted
+        });
     }
     let summary = live.end(&scene);
     assert_eq!(summary.count("alerts_waiting"), 0);
@@ -210,7 +252,11 @@ fn every_incident_is_told_of_whoever_dies_and_always_in_the_same_words() {
         assert_eq!(by_id.entry(id).or_insert(alert.clone()), &alert, "one id, two alerts");
     }
     let told_of: BTreeSet<_> = by_id.values().map(incident).collect();
-    assert_eq!((by_id.len(), told_of), (wanted.len(), wanted.clone()), "one alert for each incident");
+    assert_eq!(
+        (by_id.len(), told_of),
+        (wanted.len(), wanted.clone()),
+        "one alert for each incident"
+    );
     assert_eq!(lines(&file).len(), wanted.len(), "the file has every alert once");
     for line in lines(&got) {
         let (topic, json) = line.split_once('\t').expect("a topic");
@@ -267,5 +313,9 @@ fn alerts_wait_for_a_broker_that_is_away() {
         .collect();
     assert_eq!(found.iter().map(incident).collect::<BTreeSet<_>>(), incidents(140));
     assert_eq!(found.len(), 20, "each once");
-    assert!(found.iter().all(|alert| alert["patient_id"].as_str().is_some_and(|id| id.contains("Patient"))));
+    assert!(
+        found
+            .iter()
+            .all(|alert| alert["patient_id"].as_str().is_some_and(|id| id.contains("Patient")))
+    );
 }

@@ -161,6 +161,9 @@ mod tests {
         let of = |patient| composer(patient).compose(&anomaly(None)).json;
         assert!(!of(false).contains("patient") && !of(false).contains("P-77"));
         assert!(of(true).contains(r#""device_id":"MON-1\n","patient_id":"P-77","temperature""#));
-        assert!(of(false).contains(r#""anomaly_score":null,"#), "beyond a range while the forest learns");
+        assert!(
+            of(false).contains(r#""anomaly_score":null,"#),
+            "beyond a range while the forest learns"
+        );
     }
 }

@@ -117,7 +117,11 @@ mod tests {
     fn an_incident_is_told_of_once_however_long_it_lasts() {
         assert_eq!(told(&[0, 5, 10, 15, 20, 26, 27], 5), [0, 26]);
         assert_eq!(told(&[0, 0, 1], 0), [0, 1]);
-        assert_eq!(told(&[100, 103, 96, 80, 84, 108], 5), [100, 80], "late ones count by event time");
+        assert_eq!(
+            told(&[100, 103, 96, 80, 84, 108], 5),
+            [100, 80],
+            "late ones count by event time"
+        );
         assert_eq!(told(&[0, 10, 5, 12], 5), [0, 10], "joined by the one between them");
     }
 

@@ -7,8 +7,8 @@
 //! no memory.
 //!
 //! ```text
-//! <time>-<position>.alerts   "wardflow alerts\n" | form u32, then records: length u32 | checksum u64 | postcard of (time, position, level, json)
-//! <destination>-<n>.receipts records: time u64 | position u64 | checksum u64; the last whole one counts
+//! <time>-<position and one>.alerts   "wardflow alerts\n" | form u32, then records: length u32 | checksum u64 | postcard of (time, position, level, json)
+//! <destination>-<n>.receipts records: time u64 | position and one u64 | checksum u64; the last whole one counts
 //! ```
 
 use std::fmt;
@@ -48,11 +48,22 @@ impl Destination {
     }
 }
 
-/// Where an alert stands: its epoch's time and its reading's position. Alerts come in this order, also after a crash.
+/// The place behind an alert. Alerts come in the order of their places, also after a crash; the first of all places is before all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    pub time: u64,
-    pub position: u64,
+    /// Of the alert's epoch.
+    time: u64,
+    /// Its reading's position and one.
+    next: u64,
+}
+
+impl Place {
+    pub(super) fn behind(time: u64, position: u64) -> Place {
+        Place {
+            time,
+            next: position.saturating_add(1),
+        }
+    }
 }
 
 /// Why the outbox cannot be used.
@@ -197,7 +208,9 @@ impl<D: Disk> Outbox<D> {
     pub fn confirm(&self, to: Destination, upto: Place, count: u64) -> Result<(), OutboxError> {
         let mut state = self.state();
         let found = state.receipts.iter_mut().find(|receipts| receipts.destination == to);
-        found.map_or(Ok(()), |receipts| receipts.confirm(&self.disk, &self.folder, upto, count))
+        found.map_or(Ok(()), |receipts| {
+            receipts.confirm(&self.disk, &self.folder, upto, count)
+        })
     }
 
     /// Makes durable what is in it; before a commit is made.
@@ -207,10 +220,7 @@ impl<D: Disk> Outbox<D> {
     pub fn sync(&self) -> Result<(), OutboxError> {
         let mut state = self.state();
         state.log.sync(&self.disk, &self.folder)?;
-        state
-            .receipts
-            .iter_mut()
-            .try_for_each(|receipts| receipts.sync())?;
+        state.receipts.iter_mut().try_for_each(|receipts| receipts.sync())?;
         crash_point("alerts.synced");
         Ok(())
     }

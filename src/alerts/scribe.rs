@@ -154,7 +154,7 @@ mod tests {
 
     fn letters(range: std::ops::Range<u64>) -> Vec<Letter> {
         let letter = |position| Letter {
-            place: Place { time: 0, position },
+            place: Place::behind(0, position),
             level: "x".into(),
             json: format!("{{\"alert_id\":\"{position}\"}}"),
         };
@@ -162,7 +162,10 @@ mod tests {
     }
 
     fn lines(range: std::ops::Range<u64>) -> String {
-        letters(range).iter().map(|letter| format!("{}\n", letter.json)).collect()
+        letters(range)
+            .iter()
+            .map(|letter| format!("{}\n", letter.json))
+            .collect()
     }
 
     #[test]

@@ -84,7 +84,9 @@ impl LiveRun {
             told.connection(lost);
         })?;
         subscribed();
-        let couriers = outbox.map(|outbox| deliver(&outbox, &task.settings, screen)).transpose()?;
+        let couriers = outbox
+            .map(|outbox| deliver(&outbox, &task.settings, screen))
+            .transpose()?;
         let display = Display::start(
             Arc::clone(&board),
             interrupted.clone(),

@@ -366,7 +366,11 @@ pub(super) fn write_subscribe(
 }
 
 /// `length` is not looked at.
-pub(super) fn write_publish(bytes: &mut BytesMut, protocol: Protocol, publication: &Publication) -> Result<(), LinkError> {
+pub(super) fn write_publish(
+    bytes: &mut BytesMut,
+    protocol: Protocol,
+    publication: &Publication,
+) -> Result<(), LinkError> {
     let Publication {
         topic,
         payload,

@@ -152,7 +152,10 @@ impl fmt::Display for Summary {
         {
             write!(f, "\n  {alerts} alerts")?;
             if alerts_waiting > 0 {
-                write!(f, "; {alerts_waiting} wait in the state folder and are sent by the next run")?;
+                write!(
+                    f,
+                    "; {alerts_waiting} wait in the state folder and are sent by the next run"
+                )?;
             }
         }
         if self.windows > 0 {

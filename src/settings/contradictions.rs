@@ -48,7 +48,6 @@ pub(super) fn check(settings: &Settings, tree: &Tree, mistakes: &mut MistakeList
     if settings.dataflow.uses("forest") {
         check.forest();
         check.ranges();
-        check.alerts();
         check.groupings();
     }
 }
@@ -373,28 +372,6 @@ impl Check<'_> {
         }
     }
 
-    /// Alerts that would come back as records.
-    fn alerts(&mut self) {
-        let (alerts, source) = (&self.settings.alerts, &self.settings.source);
-        let broker = |url: &str| url.parse::<BrokerAddress>().map(|address| (address.host, address.port)).ok();
-        let is_same = alerts.url.is_empty() || broker(&alerts.url) == broker(&source.url);
-        if alerts.topic.is_empty() || !is_same {
-            return;
-        }
-        for (i, filter) in source.topics.iter().enumerate() {
-            let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-            let topic = shared.map_or(filter.as_str(), |(_, topic)| topic);
-            if takes_below(topic, &alerts.topic) {
-                let reason = format!(
-                    "{} takes alerts, too, which are published below {}: they would come back as records; name the records' topics only, or change alerts.topic",
-                    quoted(filter),
-                    quoted(&alerts.topic)
-                );
-                self.report(&[element("source", "topics", i), key("alerts", "topic")], reason);
-            }
-        }
-    }
-
     fn groupings(&mut self) {
         let windows = &self.settings.windows;
         let mut seen: Vec<BTreeSet<&String>> = Vec::new();
@@ -451,20 +428,6 @@ impl Check<'_> {
     fn report_unless(&mut self, depends_on: &[&str], place: Place<'_>, reason: String) {
         if !depends_on.iter().any(|key| self.broken.contains(*key)) {
             self.report(&[place], reason);
-        }
-    }
-}
-
-/// Whether a filter takes a topic that has one level more than `topic`.
-fn takes_below(filter: &str, topic: &str) -> bool {
-    let mut levels = topic.split('/').map(Some).chain([None]); // none: any
-    let mut parts = filter.split('/');
-    loop {
-        match (parts.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) | (Some(_), Some(None)) => {}
-            (Some(part), Some(Some(level))) if part == level => {}
-            _ => return false,
         }
     }
 }

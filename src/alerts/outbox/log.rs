@@ -37,7 +37,8 @@ pub(super) struct Log<D: Disk> {
 }
 
 impl<D: Disk> Log<D> {
-    /// Finds the segments, and cuts off what was being written when the machine died.
+    /// Finds the segments, and cuts off what was being written when the machine died. What is whole is durable from now on: what a killed
+    /// process had put in is not put in again.
     pub(super) fn open(disk: &D, folder: &Path) -> Result<Log<D>, OutboxError> {
         let mut segments: Vec<Segment> = Vec::new();
         let names = disk.names(folder).map_err(OutboxError::io(folder))?;
@@ -55,7 +56,7 @@ impl<D: Disk> Log<D> {
             }
             match first {
                 Some(first) => {
-                    if whole < bytes.len() {
+                    if n + 1 == ours.len() {
                         disk.cut(&path, whole as u64).map_err(OutboxError::io(&path))?;
                     }
                     segments.push(Segment {
@@ -68,10 +69,10 @@ impl<D: Disk> Log<D> {
                 // Nothing in it had come to last.
                 None => {
                     disk.remove(&path).map_err(OutboxError::io(&path))?;
-                    disk.sync_folder(folder).map_err(OutboxError::io(folder))?;
                 }
             }
         }
+        disk.sync_folder(folder).map_err(OutboxError::io(folder))?;
         Ok(Log {
             last: segments.last().map(|segment| segment.last).unwrap_or_default(),
             segments,
@@ -112,16 +113,14 @@ impl<D: Disk> Log<D> {
     ) -> Result<Vec<Place>, OutboxError> {
         let (mut bytes, mut places) = (Vec::new(), Vec::new());
         for Alert { position, level, json } in alerts {
-            let place = Place {
-                time,
-                position: *position,
-            };
+            let place = Place::behind(time, *position);
             if place <= self.last {
                 continue;
             }
             self.last = place;
             places.push(place);
-            let record = postcard::to_allocvec(&(time, position, level, json)).expect("plain data, written into memory");
+            let record =
+                postcard::to_allocvec(&(time, position, level, json)).expect("plain data, written into memory");
             bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
             bytes.extend_from_slice(&xxh3_64(&record).to_le_bytes());
             bytes.extend_from_slice(&record);
@@ -200,16 +199,16 @@ fn header() -> Vec<u8> {
 pub(super) const BEGINNING: u64 = HEADER;
 
 fn name_of(first: Place) -> String {
-    format!("{:020}-{:020}.{EXTENSION}", first.time, first.position)
+    format!("{:020}-{:020}.{EXTENSION}", first.time, first.next)
 }
 
 fn first_of(name: &str) -> Option<Place> {
     let (places, extension) = name.split_once('.')?;
-    let (time, position) = places.split_once('-')?;
+    let (time, next) = places.split_once('-')?;
     (extension == EXTENSION).then_some(())?;
     Some(Place {
         time: time.parse().ok()?,
-        position: position.parse().ok()?,
+        next: next.parse().ok()?,
     })
 }
 
@@ -236,7 +235,7 @@ pub(super) fn records(bytes: &[u8], mut tell: impl FnMut(Place, String, String))
         let Ok((time, position, level, json)) = postcard::from_bytes(record) else {
             break;
         };
-        tell(Place { time, position }, level, json);
+        tell(Place::behind(time, position), level, json);
         at += length;
     }
     at

@@ -123,7 +123,7 @@ fn files<D: Disk>(disk: &D, folder: &Path, destination: Destination) -> Result<V
 fn receipt(upto: Place) -> [u8; RECEIPT] {
     let mut bytes = [0; RECEIPT];
     bytes[..8].copy_from_slice(&upto.time.to_le_bytes());
-    bytes[8..16].copy_from_slice(&upto.position.to_le_bytes());
+    bytes[8..16].copy_from_slice(&upto.next.to_le_bytes());
     let sum = xxh3_64(&bytes[..16]);
     bytes[16..].copy_from_slice(&sum.to_le_bytes());
     bytes
@@ -133,9 +133,9 @@ fn receipt(upto: Place) -> [u8; RECEIPT] {
 fn place_of(bytes: &[u8]) -> Option<Place> {
     let (content, sum) = bytes.split_at_checked(16)?;
     (sum == xxh3_64(content).to_le_bytes()).then_some(())?;
-    let (time, position) = content.split_at(8);
+    let (time, next) = content.split_at(8);
     Some(Place {
         time: u64::from_le_bytes(time.try_into().ok()?),
-        position: u64::from_le_bytes(position.try_into().ok()?),
+        next: u64::from_le_bytes(next.try_into().ok()?),
     })
 }

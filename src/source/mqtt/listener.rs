@@ -31,6 +31,8 @@ pub(super) struct Listener<T> {
     topics: Vec<String>,
     qos: u8,
     retained: bool,
+    /// Below it nothing is a record.
+    alerts: String,
     tell: T,
     wishes: Arc<Wishes>,
     /// Dropped when nothing more comes.
@@ -94,6 +96,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
             topics: source.topics.clone(),
             qos: source.qos,
             retained: source.retained,
+            alerts: source.alerts.clone(),
             tell,
             wishes,
             sender: Some(sender),
@@ -279,10 +282,11 @@ impl<T: Fn(Connectivity)> Listener<T> {
             retain,
             duplicate,
         } = publication;
-        let taken = self.retained || !retain;
+        let is_alert = !self.alerts.is_empty() && is_below(&topic, &self.alerts);
+        let taken = (self.retained || !retain) && !is_alert;
         if taken {
             self.number += 1;
-        } else if !self.told_retained {
+        } else if !is_alert && !self.told_retained {
             self.told_retained = true;
             self.notice("the broker sends retained messages, which are old; they are not taken (source.retained = true takes them)".into());
         }
@@ -446,4 +450,9 @@ impl<T: Fn(Connectivity)> Listener<T> {
         self.last = self.last.max(wall_clock());
         self.last
     }
+}
+
+/// Whether a topic is one below `above`.
+fn is_below(topic: &str, above: &str) -> bool {
+    topic.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
 }
