@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::alerts::{Composer, Outbox};
 use crate::commit::Tally;
 use crate::detection::{Detection, Ranges, Rule};
 use crate::forest::{self, Parameters};
 use crate::judge::Trial;
 use crate::observe::Board;
 use crate::operators::{
-    Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
+    Alerting, Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Normalise, Scoring, Settings, WatermarkScope};
@@ -34,12 +35,16 @@ pub struct Shared {
     pub judged: bool,
     /// Of a run whose state outlives it.
     pub checkpoints: Option<Checkpoints>,
+    /// Whether incidents become alerts.
+    pub alerting: bool,
 }
 
 /// What only worker 0 of process 0 has.
 pub struct KeptByOne {
     pub vault: Vault,
     pub committer: Rc<RefCell<Option<Committer>>>,
+    /// Where alerts are kept until they are delivered.
+    pub outbox: Option<Arc<Outbox>>,
     pub unknown_devices: UnknownDevices,
     /// Takes the outcomes of all readings, where they are wanted.
     pub trial: Rc<RefCell<Trial>>,
@@ -92,6 +97,7 @@ pub struct Equipment {
     pub shared: Shared,
     vault: Option<Vault>,
     committer: Option<Rc<RefCell<Option<Committer>>>>,
+    outbox: Option<Arc<Outbox>>,
     unknown_devices: Option<UnknownDevices>,
     trial: Option<Rc<RefCell<Trial>>>,
 }
@@ -104,18 +110,21 @@ impl Equipment {
                 shared,
                 vault: None,
                 committer: None,
+                outbox: None,
                 unknown_devices: None,
                 trial: None,
             },
             Some(KeptByOne {
                 vault,
                 committer,
+                outbox,
                 unknown_devices,
                 trial,
             }) => Equipment {
                 shared,
                 vault: Some(vault),
                 committer: Some(committer),
+                outbox,
                 unknown_devices: Some(unknown_devices),
                 trial: Some(trial),
             },
@@ -240,6 +249,22 @@ impl Equipment {
                     .collect(),
             ),
         }
+    }
+
+    /// Which incidents become alerts; `None` where nobody is to be told.
+    pub(super) fn alerting(&self) -> Option<Alerting> {
+        let Settings { alerts, record, .. } = &*self.shared.settings;
+        self.shared.alerting.then(|| Alerting {
+            cool_down: alerts.cool_down.0,
+            composer: Composer {
+                measures: record.measures.clone(),
+                patient: alerts.patient,
+            },
+        })
+    }
+
+    pub(super) fn outbox(&mut self) -> Option<Arc<Outbox>> {
+        self.outbox.take()
     }
 
     /// Windows follow each other by grouping, not by device: they make no shingles.

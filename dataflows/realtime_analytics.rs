@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  records ── sensor collection ── enrich ──┬── mark late ── score ──┬── readings/
-//!                                           │       │                ├── anomalies/
+//!                                           │       │                ├── anomalies/ ── alert ── post
 //!                                       watermark ──┴── windows ─────┴── windows/
 //! ```
 
@@ -13,7 +13,7 @@ use super::ingest_transform_load::join;
 use super::sensor_collection::collect;
 use super::{Equipment, Sources};
 use crate::operators::{
-    anomalies, commit, deliver, mark_late, score, score_windows, show, tumbling, unscored, watermark,
+    alert, anomalies, commit, deliver, mark_late, post, score, score_windows, show, tumbling, unscored, watermark,
     watermark_per_device,
 };
 use crate::settings::WatermarkScope;
@@ -61,6 +61,13 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     };
 
     let (scored, anomalies) = anomalies(scored);
+    let staged = match equipment.alerting() {
+        Some(alerting) => {
+            let alerts = alert(anomalies.clone(), alerting, equipment.checkpoints());
+            staged.concat(post(alerts, equipment.outbox()))
+        }
+        None => staged,
+    };
     let scored = equipment.witnessed(show(scored, equipment.board()));
 
     let (scored, anomalies, windows) = (

@@ -14,6 +14,7 @@
 //!   forest    random cut forests  vault     identities under lock
 //!   settings  the dataflow file   observe   what a run does and costs
 //!   detection when a reading is an anomaly
+//!   alerts    which anomalies are told of, and how that arrives
 //!   judge     how well scores tell what is labelled
 //!   simulate  a ward that does not exist, as records
 //!   disk      what survives a crash        journal   what a live source received, on that disk
@@ -26,6 +27,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod alerts;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod cluster;

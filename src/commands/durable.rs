@@ -7,13 +7,14 @@ use super::Failure;
 use super::preparation::{PROGRAM, Task};
 use super::replay::VAULT;
 use super::tell;
+use crate::alerts::{self, Destination, Outbox, try_file};
 use crate::commit::{JournalLink, Keeping, Manifest};
 use crate::dataflows::parser;
 use crate::disk::{Disk, LocalDisk};
 use crate::journal::{
     EpochLog, Journal, JournalReader, Limits, Restorer, Separator, Start, epochs_of, folder_of, records_of,
 };
-use crate::settings::KeySource;
+use crate::settings::{Dataflow, KeySource};
 use crate::snapshot::{self, Checkpoints, Collected, Snapshots};
 use crate::source::{Durable, Ingest, Recorded, Records, Release, Wish, time_of};
 use crate::vault::{KeyEncryptionKey, Sealer, SegmentKeys};
@@ -23,6 +24,8 @@ pub(super) struct Continuation {
     pub(super) durable: Durable<LocalDisk>,
     pub(super) checkpoints: Checkpoints,
     pub(super) keeping: Keeping,
+    /// Where somebody is to be told of incidents.
+    pub(super) outbox: Option<Arc<Outbox>>,
 }
 
 /// Opens what a run before this one has left, behind its last commit; makes it where there is none.
@@ -90,6 +93,7 @@ pub(super) fn take_up(
         start,
     };
     let epochs = epochs_of(&journal);
+    let outbox = outbox(task)?;
     Ok(Continuation {
         durable,
         checkpoints: Checkpoints {
@@ -99,13 +103,32 @@ pub(super) fn take_up(
         },
         keeping: Keeping {
             snapshots,
+            outbox: outbox.clone(),
             journal: Box::new(JournalKeeper {
                 release,
                 epochs,
                 kept_from: 0,
             }),
         },
+        outbox,
     })
+}
+
+/// Alerts that wait, and a look at whether their file can be written.
+fn outbox(task: &Task) -> Result<Option<Arc<Outbox>>, Failure> {
+    let alerts = &task.settings.alerts;
+    let destinations = match task.settings.dataflow {
+        Dataflow::RealtimeAnalytics => Destination::of(alerts),
+        _ => Vec::new(),
+    };
+    if !alerts.file.is_empty() {
+        try_file(Path::new(&alerts.file)).map_err(|why| Failure::new(format!("alerts.file: {why}")))?;
+    }
+    if destinations.is_empty() {
+        return Ok(None);
+    }
+    let folder = alerts::folder_of(&task.state);
+    Ok(Some(Outbox::open(LocalDisk, folder, &destinations)?))
 }
 
 /// Lets go of what the journal need not keep once there is a commit.

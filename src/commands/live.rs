@@ -12,17 +12,20 @@ use std::time::{Duration, Instant};
 use super::preparation::{Input, Task, prepare};
 use super::workers::{Work, run_workers};
 use super::{Failure, tell};
-use crate::cluster::{Interrupted, Topology};
+use crate::alerts::{Broker, Couriers, Outbox};
+use crate::cluster::{Interrupted, Topology, halt};
 use crate::disk::LocalDisk;
 use crate::observe::{Board, Screen, Summary, explained, grouped, of_day, span};
-use crate::settings::Settings;
-use crate::source::{Asked, Connectivity, subscribe};
+use crate::settings::{Settings, Source};
+use crate::source::{Asked, Connectivity, endpoint, subscribe};
 
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(200);
 /// How often a line is written where there is no screen: at first, and later.
 const LINES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
 const AT_FIRST: Duration = Duration::from_secs(60);
+/// How long the last alerts may take to arrive, at the end.
+const LAST_ALERTS: Duration = Duration::from_secs(3);
 
 /// What is to be run.
 pub(super) struct LiveRun {
@@ -61,6 +64,7 @@ impl LiveRun {
             passing: false,
         };
         let preparation = prepare(&task, topology, interrupted)?;
+        let outbox = preparation.continuation.as_ref().and_then(|found| found.outbox.clone());
         let before = preparation.owned.as_ref().map(|owned| owned.found.tally.clone());
         let told = Arc::clone(&board);
         let screen = io::stdout().is_terminal();
@@ -85,6 +89,9 @@ impl LiveRun {
         })?;
         asked.agreed().map_err(not_kept)?;
         subscribed();
+        let couriers = outbox
+            .map(|outbox| deliver(&outbox, &task.settings, screen))
+            .transpose()?;
         let display = Display::start(
             Arc::clone(&board),
             interrupted.clone(),
@@ -99,6 +106,7 @@ impl LiveRun {
         );
         display.end();
         let finished = finished?;
+        let alerts_waiting = couriers.map(|couriers| couriers.finish(LAST_ALERTS));
         let manifest = finished
             .manifest
             .ok_or_else(|| Failure::new("a live run has one process"))?;
@@ -111,7 +119,8 @@ impl LiveRun {
             started.elapsed().as_secs_f64(),
             finished.usage,
             finished.stages,
-        );
+        )
+        .with_alerts(alerts_waiting.map(|waiting| (tally.alerts, waiting)));
         if tally.records() != finished.records {
             return Err(Failure::new(format!(
                 "{} records came but {} are accounted for: this is a defect of the program, please report it",
@@ -121,6 +130,37 @@ impl LiveRun {
         }
         Ok(summary)
     }
+}
+
+/// Those who bring alerts where the settings have them go.
+fn deliver(outbox: &Arc<Outbox>, settings: &Settings, screen: bool) -> Result<Couriers, Failure> {
+    let Settings { alerts, source, .. } = settings;
+    let source = match alerts.url.as_str() {
+        "" => source.clone(),
+        // Its login is in its address, if it wants one.
+        url => Source {
+            url: url.to_owned(),
+            user: String::new(),
+            password: String::new(),
+            password_file: String::new(),
+            ..source.clone()
+        },
+    };
+    let broker = Broker {
+        endpoint: endpoint(&source)?,
+        client_id: format!("{}-alerts", source.client_id),
+        keep_alive: source.keep_alive.into(),
+        topic: alerts.topic.clone(),
+    };
+    let broker = (!alerts.topic.is_empty()).then_some(broker);
+    let file = (!alerts.file.is_empty()).then(|| PathBuf::from(&alerts.file));
+    let told = move |what: &str| {
+        if !screen {
+            tell(what);
+        }
+    };
+    Couriers::start(outbox, broker, file, told, |error| halt(error))
+        .map_err(|e| Failure::new(format!("no thread for the alerts could be started ({e})")))
 }
 
 /// The thread that shows a board to the user.

@@ -84,7 +84,7 @@ pub(super) fn run_workers(
     let judged = matches!(work, Work::Backtest(_));
     let fail = |error: SourceError| halt(error);
     let all = (workers * topology.processes(), first..first + workers);
-    let (mut checkpoints, mut keeping) = (None, None);
+    let (mut checkpoints, mut keeping, mut outbox) = (None, None, None);
     let (feeds, board, shown) = match work {
         Work::Recording => {
             let From::Recording(recording) = &task.input else {
@@ -123,8 +123,9 @@ pub(super) fn run_workers(
                 durable,
                 checkpoints: state,
                 keeping: kept,
+                outbox: alerts,
             } = continuation.ok_or_else(|| Failure::new("a live run has one process"))?;
-            (checkpoints, keeping) = (Some(state), Some(kept));
+            (checkpoints, keeping, outbox) = (Some(state), Some(kept), alerts);
             let failed = |error: JournalError| halt(error);
             let live = Live::new(
                 subscription,
@@ -139,7 +140,8 @@ pub(super) fn run_workers(
     };
     // Each worker takes its own out of here when it starts.
     let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
-    let owned = Mutex::new(owned.map(|owned| (owned, keeping)));
+    let alerting = outbox.is_some();
+    let owned = Mutex::new(owned.map(|owned| (owned, keeping, outbox)));
     let shared = Shared {
         settings,
         sealer,
@@ -148,6 +150,7 @@ pub(super) fn run_workers(
         board: board.clone(),
         judged,
         checkpoints: checkpoints.clone(),
+        alerting,
     };
     let (state, interrupted) = (task.state.clone(), interrupted.clone());
     let when_interrupted = match task.passing {
@@ -168,7 +171,7 @@ pub(super) fn run_workers(
         let trial = Rc::new(RefCell::new(Trial::default()));
         let (kept, devices, committer) = match owned {
             None => (None, None, None),
-            Some((owned, keeping)) => {
+            Some((owned, keeping, outbox)) => {
                 let Owned {
                     folder,
                     found,
@@ -187,6 +190,7 @@ pub(super) fn run_workers(
                     Some(KeptByOne {
                         vault,
                         committer: Rc::clone(&committer),
+                        outbox,
                         unknown_devices,
                         trial: Rc::clone(&trial),
                     }),

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Anchor, Manifest, OutputFolder, Staged};
+use crate::alerts::{Outbox, OutboxError};
 use crate::disk::{Disk, LocalDisk, crash_point};
 use crate::sink::SinkError;
 use crate::snapshot::{Entry, SnapshotError, Snapshots};
@@ -18,6 +19,8 @@ use crate::snapshot::{Entry, SnapshotError, Snapshots};
 pub struct Keeping<D: Disk = LocalDisk> {
     pub snapshots: Snapshots<D>,
     pub journal: Box<dyn JournalLink>,
+    /// Alerts that wait to be delivered, where there are any: a commit's alerts do not come again behind it.
+    pub outbox: Option<Arc<Outbox<D>>>,
 }
 
 /// What the journal has to do with commits.
@@ -51,6 +54,7 @@ pub struct Maker {
 pub enum CommitError {
     Files(SinkError),
     State(SnapshotError),
+    Alerts(OutboxError),
 }
 
 impl std::fmt::Display for CommitError {
@@ -58,6 +62,7 @@ impl std::fmt::Display for CommitError {
         match self {
             CommitError::Files(error) => error.fmt(f),
             CommitError::State(error) => error.fmt(f),
+            CommitError::Alerts(error) => error.fmt(f),
         }
     }
 }
@@ -67,6 +72,12 @@ impl std::error::Error for CommitError {}
 impl From<SinkError> for CommitError {
     fn from(error: SinkError) -> Self {
         CommitError::Files(error)
+    }
+}
+
+impl From<OutboxError> for CommitError {
+    fn from(error: OutboxError) -> Self {
+        CommitError::Alerts(error)
     }
 }
 
@@ -215,6 +226,9 @@ impl<D: Disk> Commits<D> {
 impl<D: Disk> Keeping<D> {
     /// Adds a commit's changes of state to the manifest, and merges what has piled up.
     fn add(&mut self, manifest: &mut Manifest, number: u32, changes: Vec<Entry>) -> Result<(), CommitError> {
+        if let Some(outbox) = &self.outbox {
+            outbox.sync()?;
+        }
         manifest.runs.extend(self.snapshots.write(number, changes)?);
         crash_point("commit.snapshot");
         if let Some(due) = Snapshots::<D>::due(&manifest.runs) {
@@ -236,6 +250,9 @@ impl<D: Disk> Keeping<D> {
     /// Removes the runs that neither the state nor an anchor is made of.
     fn let_go(&mut self, manifest: &Manifest) -> Result<(), CommitError> {
         self.journal.committed(manifest);
+        if let Some(outbox) = &self.outbox {
+            outbox.let_go()?;
+        }
         Ok(self.snapshots.remove_all_but(&manifest.kept_runs())?)
     }
 }

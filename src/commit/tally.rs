@@ -18,6 +18,9 @@ pub struct Tally {
     /// Readings whose device the device collection does not know.
     pub unknown_devices: u64,
     pub anomalies: u64,
+    /// Incidents that someone was told of; of live runs only.
+    #[serde(default)]
+    pub alerts: u64,
     /// Windows written for the first time.
     pub windows: u64,
     /// Windows written again because of late readings.
@@ -35,6 +38,7 @@ impl Tally {
         self.late += other.late;
         self.unknown_devices += other.unknown_devices;
         self.anomalies += other.anomalies;
+        self.alerts += other.alerts;
         self.windows += other.windows;
         self.revisions += other.revisions;
         self.output_bytes += other.output_bytes;
@@ -56,6 +60,7 @@ impl Tally {
             late: self.late - earlier.late,
             unknown_devices: self.unknown_devices - earlier.unknown_devices,
             anomalies: self.anomalies - earlier.anomalies,
+            alerts: self.alerts - earlier.alerts,
             windows: self.windows - earlier.windows,
             revisions: self.revisions - earlier.revisions,
             quarantined: quarantined.filter(|(_, count)| *count > 0).collect(),

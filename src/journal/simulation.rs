@@ -179,6 +179,7 @@ impl Run<'_> {
             changes: Vec::new(),
         };
         let keeping = Keeping {
+            outbox: None,
             snapshots,
             journal: Box::new(NoRetention),
         };

@@ -8,7 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::packet::{Decoder, Incoming, Welcome, write_connect, write_subscribe, write_unsubscribe};
+use super::packet::{
+    Decoder, Incoming, Publication, Welcome, write_connect, write_publish, write_subscribe, write_unsubscribe,
+};
 use super::{Certificates, LinkError};
 use crate::settings::{BrokerAddress, Protocol};
 
@@ -151,6 +153,10 @@ impl Connection {
     /// Takes subscriptions back; those that there are not do no harm.
     pub fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), LinkError> {
         write_unsubscribe(&mut self.outbox, self.protocol, id, filters)
+    }
+
+    pub fn publish(&mut self, publication: &Publication) -> Result<(), LinkError> {
+        write_publish(&mut self.outbox, self.protocol, publication)
     }
 
     /// Says good-bye behind all that is to be written, and lets the broker close: what it has not read is lost to it if we close first.

@@ -7,9 +7,11 @@
 mod connection;
 mod error;
 mod packet;
+mod pause;
 mod tls;
 
 pub use connection::{Connection, Endpoint, Opening};
 pub use error::{Advice, LinkError};
 pub use packet::{Grant, Incoming, Publication, Welcome};
+pub use pause::Pause;
 pub use tls::Certificates;

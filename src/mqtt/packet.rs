@@ -1,4 +1,4 @@
-//! Packets of both versions of MQTT in one form, as far as a subscriber needs them.
+//! Packets of both versions of MQTT in one form, as far as a subscriber or publisher at QoS 1 needs them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes as old;
@@ -22,6 +22,8 @@ pub enum Incoming {
     /// For each filter.
     Subscribed(Vec<Grant>),
     Publication(Publication),
+    /// What was published under this packet id: taken, or why not.
+    Acknowledged(u16, Result<(), String>),
     /// Anything that says no more than that the broker is there.
     Other,
 }
@@ -36,6 +38,8 @@ pub struct Welcome {
     pub session_expiry: Option<u32>,
     /// Seconds, where it wants another.
     pub keep_alive: Option<u16>,
+    /// Publications that it takes before it has acknowledged them.
+    pub receive_maximum: Option<u16>,
     pub no_wildcards: bool,
     pub no_sharing: bool,
 }
@@ -192,6 +196,13 @@ fn read_v5(packet: &mut BytesMut) -> Result<Incoming, LinkError> {
             retain: publish.retain,
             duplicate: publish.dup,
         }),
+        v5::Packet::PubAck(answer) => {
+            let taken = match answer.reason {
+                v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers => Ok(()),
+                refused => Err(format!("{refused:?}")),
+            };
+            Incoming::Acknowledged(answer.pkid, taken)
+        }
         _ => Incoming::Other,
     })
 }
@@ -228,6 +239,7 @@ fn welcome(answer: v5::ConnAck) -> Result<Welcome, LinkError> {
         maximum_qos: terms.max_qos,
         session_expiry: terms.session_expiry_interval,
         keep_alive: terms.server_keep_alive,
+        receive_maximum: terms.receive_max,
         no_wildcards: terms.wildcard_subscription_available == Some(0),
         no_sharing: terms.shared_subscription_available == Some(0),
     })
@@ -265,6 +277,7 @@ fn read_v3(packet: &mut BytesMut) -> Result<Incoming, LinkError> {
             retain: publish.retain,
             duplicate: publish.dup,
         }),
+        v4::Packet::PubAck(answer) => Incoming::Acknowledged(answer.pkid, Ok(())),
         v4::Packet::Disconnect => return Err(LinkError::Closed),
         _ => Incoming::Other,
     })
@@ -376,41 +389,46 @@ pub(super) fn write_unsubscribe(
     written.map(drop)
 }
 
+/// `length` is not looked at.
+pub(super) fn write_publish(
+    bytes: &mut BytesMut,
+    protocol: Protocol,
+    publication: &Publication,
+) -> Result<(), LinkError> {
+    let Publication {
+        topic,
+        payload,
+        id,
+        qos,
+        retain,
+        duplicate,
+        ..
+    } = publication;
+    let written = match protocol {
+        Protocol::V5 => {
+            let qos = new::qos(*qos).unwrap_or_default();
+            let mut publish = v5::Publish::new(topic, qos, payload.clone(), None);
+            (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
+            publish.write(bytes).map_err(too_long)
+        }
+        Protocol::V3 => {
+            let qos = match qos {
+                0 => old::QoS::AtMostOnce,
+                _ => old::QoS::AtLeastOnce,
+            };
+            let mut publish = v4::Publish::from_bytes(topic, qos, payload.clone());
+            (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
+            publish.write(bytes).map_err(too_long)
+        }
+    };
+    written.map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn write_publish(bytes: &mut BytesMut, protocol: Protocol, publication: &Publication) -> Result<(), LinkError> {
-        let Publication {
-            topic,
-            payload,
-            id,
-            qos,
-            retain,
-            duplicate,
-            ..
-        } = publication;
-        let written = match protocol {
-            Protocol::V5 => {
-                let qos = new::qos(*qos).unwrap_or_default();
-                let mut publish = v5::Publish::new(topic, qos, payload.clone(), None);
-                (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
-                publish.write(bytes).map_err(too_long)
-            }
-            Protocol::V3 => {
-                let qos = match qos {
-                    0 => old::QoS::AtMostOnce,
-                    _ => old::QoS::AtLeastOnce,
-                };
-                let mut publish = v4::Publish::from_bytes(topic, qos, payload.clone());
-                (publish.pkid, publish.retain, publish.dup) = (*id, *retain, *duplicate);
-                publish.write(bytes).map_err(too_long)
-            }
-        };
-        written.map(drop)
-    }
 
     fn publication(length: usize) -> Publication {
         Publication {

@@ -8,6 +8,12 @@ use serde::Serialize;
 use super::Usage;
 use crate::commit::Tally;
 
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Alerts {
+    pub alerts: u64,
+    pub alerts_waiting: u64,
+}
+
 /// As `--summary` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -23,6 +29,9 @@ pub struct Summary {
     pub windows: u64,
     pub revisions: u64,
     pub anomalies: u64,
+    /// Incidents that became alerts, and alerts that some destination has not got yet; of live runs only.
+    #[serde(flatten)]
+    pub alerts: Option<Alerts>,
     pub commits: u32,
     pub seconds: f64,
     /// Of all processes.
@@ -62,6 +71,7 @@ impl Summary {
             windows: tally.windows,
             revisions: tally.revisions,
             anomalies: tally.anomalies,
+            alerts: None,
             commits,
             seconds,
             cpu_seconds: usage.cpu_seconds,
@@ -70,6 +80,12 @@ impl Summary {
             output_bytes: tally.output_bytes,
             stages,
         }
+    }
+
+    /// With the count of alerts, and of those that wait.
+    pub fn with_alerts(mut self, counts: Option<(u64, u64)>) -> Summary {
+        self.alerts = counts.map(|(alerts, alerts_waiting)| Alerts { alerts, alerts_waiting });
+        self
     }
 
     /// What the user should look into, and how.
@@ -130,6 +146,17 @@ impl fmt::Display for Summary {
                 .map(|(reason, count)| format!("{reason} {count}"))
                 .collect();
             write!(f, " ({})", reasons.join(", "))?;
+        }
+        if let Some(Alerts { alerts, alerts_waiting }) = self.alerts
+            && alerts + alerts_waiting > 0
+        {
+            write!(f, "\n  {alerts} alerts")?;
+            if alerts_waiting > 0 {
+                write!(
+                    f,
+                    "; {alerts_waiting} wait in the state folder and are sent by the next run"
+                )?;
+            }
         }
         if self.windows > 0 {
             write!(f, "\n  {} windows, {} revisions of them", self.windows, self.revisions)?;

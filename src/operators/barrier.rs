@@ -20,6 +20,7 @@ pub(super) enum StateOf {
     Tumbling = 5,
     ScoreWindows = 6,
     ListUnknown = 7,
+    Alert = 8,
 }
 
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.

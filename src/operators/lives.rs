@@ -7,6 +7,7 @@ use timely::dataflow::operators::Inspect;
 
 use super::replay::{Life, Plan, Seen, replay, replay_lives};
 use super::*;
+use crate::alerts::{Alert, Composer};
 use crate::detection::{Detection, Ranges, Rule};
 use crate::forest::{Normalise, Parameters, Scoring};
 use crate::record::{Device, DeviceId, Reading, Scored, WindowRow};
@@ -83,9 +84,19 @@ fn build<'scope>(
         per_device,
     };
     let names = windows.groupings.iter().map(|by| by.name.clone()).collect();
+    let (scored, anomalies) = anomalies(scored);
+    let alerting = Alerting {
+        cool_down: 30,
+        composer: Composer {
+            measures: vec!["pulse".into(), "temperature".into()],
+            patient: false,
+        },
+    };
+    let alerts = alert(anomalies, alerting, checkpoints);
     let (scored, windows) = tumbling(scored, steps, windows, checkpoints);
     let windows = score_windows(windows, names, parameters(1), checkpoints);
-    let (of_reading, of_window) = (seen.clone(), seen);
+    let (of_reading, of_alert, of_window) = (seen.clone(), seen.clone(), seen);
+    alerts.inspect(move |alert: &Alert| of_alert.borrow_mut().push((alert.position, alert.json.clone())));
     // Of finite numbers the text says every bit.
     scored.inspect(move |s: &Scored| of_reading.borrow_mut().push((s.reading.position, format!("{s:?}"))));
     windows.inspect(move |w: &WindowRow| of_window.borrow_mut().push((w.completed_at, format!("{w:?}"))));

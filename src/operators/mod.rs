@@ -4,6 +4,7 @@
 //! the epoch is complete and then takes them in the order of their position in the source, so that neither
 //! arrival nor the number of workers shows in any result.
 
+mod alert;
 mod anomalies;
 mod barrier;
 mod collect_identities;
@@ -21,6 +22,7 @@ mod lives;
 mod lookup;
 mod mark_late;
 mod parse;
+mod post;
 #[cfg(test)]
 mod replay;
 mod score;
@@ -35,6 +37,7 @@ mod watermark;
 mod wire;
 mod witness;
 
+pub use alert::{Alerting, alert};
 pub use anomalies::anomalies;
 pub use collect_identities::collect_identities;
 pub use commit::{Committer, commit};
@@ -47,6 +50,7 @@ pub use lateness::Lateness;
 pub use list_unknown::{UnknownDevices, list_unknown};
 pub use mark_late::mark_late;
 pub use parse::parse;
+pub use post::post;
 pub use score::{score, unscored};
 pub use score_windows::score_windows;
 pub use select::{Selection, select};

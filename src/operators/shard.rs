@@ -18,6 +18,11 @@ fn shard_of(hash: u64) -> u64 {
     hash % SHARDS
 }
 
+/// The shard of a device.
+pub(super) fn shard_of_device(device: &DeviceId) -> u64 {
+    shard_of(device.stable_hash())
+}
+
 /// What timely takes modulo the number of workers to find the owner of a key's shard; null is apart from every text.
 pub fn route_key(key: &Key) -> u64 {
     shard_of(key.as_ref().map_or(0, |text| xxh3_64(text.as_bytes()))).hashed()

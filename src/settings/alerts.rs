@@ -1,14 +1,17 @@
-//! `[alerts]`: when a reading is an anomaly, and which anomalies are one incident.
+//! `[alerts]`: when a reading is an anomaly, which anomalies are one incident, and where a live run tells of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::Micros;
-use super::reader::{Checked, Section, all, fault};
+use super::reader::{Checked, Section, all, fault, text};
+use super::source::url;
 use super::tree::{Node, Value};
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Its Debug shows no password.
+#[derive(Clone, PartialEq, Serialize)]
 pub struct Alerts {
     /// A reading is anomalous at this score or above; finite, more than zero.
     pub threshold: f64,
@@ -21,6 +24,28 @@ pub struct Alerts {
     pub ranges: BTreeMap<String, (f64, f64)>,
     /// Anomalies of a device within this time of each other are one incident.
     pub cool_down: Micros,
+    /// Each incident is published below this topic, on a level for its manufacturer; empty: none is.
+    pub topic: String,
+    /// The broker; empty: the one of `[source]`.
+    #[serde(skip)]
+    pub url: String,
+    /// A file that gets a JSON line for each incident; empty: none does.
+    pub file: String,
+    /// Whether alerts say whose reading it was.
+    pub patient: bool,
+}
+
+impl fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alerts")
+            .field("threshold", &self.threshold)
+            .field("adapt", &self.adapt)
+            .field("cool_down", &self.cool_down)
+            .field("topic", &self.topic)
+            .field("file", &self.file)
+            .field("patient", &self.patient)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether each key of a forest learns a threshold of its own.
@@ -44,6 +69,10 @@ impl Default for Alerts {
             grade: 0.8,
             ranges: BTreeMap::new(),
             cool_down: Micros(5 * Micros::MINUTE.0),
+            topic: "wardflow/alerts".into(),
+            url: String::new(),
+            file: String::new(),
+            patient: false,
         }
     }
 }
@@ -63,8 +92,32 @@ impl Alerts {
             }),
             ranges: section.read("ranges", default.ranges, ranges),
             cool_down: section.duration("cool_down", Micros(0), default.cool_down),
+            topic: section.read("topic", default.topic, topic),
+            url: section.read("url", default.url, |node| match text(node)?.as_str() {
+                "" => Ok(String::new()),
+                _ => url(node),
+            }),
+            file: section.text("file", default.file),
+            patient: section.boolean("patient", default.patient),
         }
     }
+}
+
+/// Room for a manufacturer's level is left.
+const LONGEST_TOPIC: usize = 1000;
+
+/// A topic that may be published to, with another level behind it.
+fn topic(node: &Node) -> Checked<String> {
+    let topic = text(node)?;
+    let wrong = match () {
+        () if topic.contains(['+', '#']) => "wants a topic without + and #: they are for subscriptions",
+        () if topic.starts_with('$') => "wants a topic that does not begin with $: those are the broker's own",
+        () if topic.ends_with('/') => "wants a topic without a / at its end: the manufacturer's level is put behind it",
+        () if topic.len() > LONGEST_TOPIC => "wants at most 1000 bytes",
+        () if topic.contains(char::is_control) => "wants no control characters",
+        () => return Ok(topic),
+    };
+    fault(node, wrong)
 }
 
 fn number(node: &Node) -> Option<f64> {

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is about where things are and how fast they go, and changes no row.
-const WITHOUT_INFLUENCE: [(&str, &str); 5] = [
+const WITHOUT_INFLUENCE: [(&str, &str); 7] = [
+    ("alerts", "topic"),
+    ("alerts", "file"),
     ("keys", "kek"),
     ("devices", "path"),
     ("forest", "max_keys"),

@@ -7,8 +7,8 @@ use super::record::alias_entries;
 use super::tree::{Tree, quoted};
 use super::{BrokerAddress, Settings, WatermarkScope};
 
-/// Columns that readings and anomalies have of themselves, and the folder's `date`.
-const COLUMNS: [&str; 9] = [
+/// Columns that readings and anomalies have of themselves, the folder's `date`, and what alerts have besides.
+const COLUMNS: [&str; 10] = [
     "timestamp",
     "device_id",
     "patient_id",
@@ -18,6 +18,7 @@ const COLUMNS: [&str; 9] = [
     "late",
     "threshold",
     "date",
+    "alert_id",
 ];
 
 /// What stands before a measure's name in the columns of anomalies.
@@ -245,7 +246,8 @@ impl Check<'_> {
             ("certificate", &source.certificate),
             ("key", &source.key),
         ] {
-            if !file.is_empty() && !address.encrypted {
+            let to_alerts = self.settings.alerts.url.parse::<BrokerAddress>();
+            if !file.is_empty() && !address.encrypted && !to_alerts.is_ok_and(|alerts| alerts.encrypted) {
                 let reason =
                     format!("source.{name} is for encrypted connections, and source.url is none: write mqtts://");
                 self.report(&[key("source", "url"), key("source", name)], reason);

@@ -152,7 +152,7 @@ impl Settings {
     }
 
     fn read(dataflow: Dataflow, reader: &mut Reader<'_>) -> Settings {
-        Settings {
+        let mut settings = Settings {
             name: dataflow.name().into(),
             dataflow,
             record: Record::read(&mut reader.section("record")),
@@ -168,6 +168,20 @@ impl Settings {
             source: Source::read(&mut reader.section("source")),
             journal: Journal::read(&mut reader.section("journal")),
             replay: Replay::read(&mut reader.section("replay")),
+        };
+        settings.source.alerts = settings.alerts_of_source();
+        settings
+    }
+}
+
+impl Settings {
+    /// The topic below which alerts go to the source's own broker.
+    fn alerts_of_source(&self) -> String {
+        let place = |url: &str| url.parse::<BrokerAddress>().map(|address| (address.host, address.port));
+        let is_same = self.alerts.url.is_empty() || place(&self.alerts.url) == place(&self.source.url);
+        match self.dataflow {
+            Dataflow::RealtimeAnalytics if is_same => self.alerts.topic.clone(),
+            _ => String::new(),
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct Source {
     pub receive_maximum: u16,
     /// Whether the last message that the broker has retained of each topic is a record, too.
     pub retained: bool,
+    /// What comes from below this topic is no record: the alerts that go to this broker. Empty: there are none.
+    #[serde(skip)]
+    pub alerts: String,
 }
 
 /// Version of MQTT.
@@ -88,6 +91,7 @@ impl Default for Source {
             session_expiry: Micros::DAY,
             receive_maximum: 10_000,
             retained: false,
+            alerts: String::new(),
         }
     }
 }
@@ -141,6 +145,7 @@ impl Source {
             }),
             receive_maximum: section.integer("receive_maximum", 1..=u16::MAX, default.receive_maximum),
             retained: section.boolean("retained", default.retained),
+            alerts: default.alerts,
         }
     }
 }
@@ -155,7 +160,7 @@ impl Replay {
 }
 
 /// Its errors never show the value: it may hold a password.
-fn url(node: &Node) -> Checked<String> {
+pub(super) fn url(node: &Node) -> Checked<String> {
     let Value::Text(url) = &node.value else {
         return fault(node, "wants mqtt://host:port or mqtts://host:port");
     };

@@ -31,7 +31,7 @@ pub use feed::{Epochs, Feed, FeedHandle, SourceError, start};
 pub use files::{Cut, Epoch, Reader};
 pub use inputs::{InputError, InputFile, Inputs};
 pub use live::{Durable, Live, LiveCut};
-pub use mqtt::{Acknowledger, Asked, Connectivity, Message, MqttError, Subscription, subscribe};
+pub use mqtt::{Acknowledger, Asked, Connectivity, Message, MqttError, Subscription, endpoint, subscribe};
 pub use pace::Speed;
 pub use recorded::{Recorded, Records};
 pub use records::ReadError;

@@ -46,6 +46,13 @@ impl Mosquitto {
         Mosquitto::configured(port, port, folder, login, &(listener + more))
     }
 
+    /// Where another one has been.
+    pub fn start_at(port: u16) -> Mosquitto {
+        let folder = TempDir::new().expect("a folder");
+        let configuration = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+        Mosquitto::configured(port, port, folder, Vec::new(), &configuration)
+    }
+
     /// With a port that wants certificates, which are in its folder.
     pub fn start_encrypted() -> Mosquitto {
         let (port, plain) = (free_port(), free_port());

@@ -67,6 +67,7 @@ pub(super) struct Made {
     /// How many devices they are of.
     pub(super) unknown_device_ids: Option<u64>,
     pub(super) anomalies: u64,
+    pub(super) alerts: u64,
     pub(super) windows: u64,
     pub(super) revisions: u64,
     pub(super) output_bytes: u64,
@@ -156,6 +157,7 @@ fn made(manifest: &Manifest, at: SystemTime, now: SystemTime, unknown_device_ids
         unknown_devices: tally.unknown_devices,
         unknown_device_ids: unknown_device_ids.filter(|_| belongs_to.devices.is_some()),
         anomalies: tally.anomalies,
+        alerts: tally.alerts,
         windows: tally.windows,
         revisions: tally.revisions,
         output_bytes: tally.output_bytes,

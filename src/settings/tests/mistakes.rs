@@ -22,7 +22,7 @@ fn unknown_keys_name_the_nearest() {
     );
     refused(
         "[alerts]\nzzzzzz = 1",
-        "ward.toml:3: [alerts] zzzzzz: unknown key; [alerts] has threshold, adapt, rate, grade, ranges, cool_down",
+        "ward.toml:3: [alerts] zzzzzz: unknown key; [alerts] has threshold, adapt, rate, grade, ranges, cool_down, topic, url, file, patient",
     );
     refused(
         "[alerts]\ndataflow = 1",

@@ -117,7 +117,7 @@ fn unknown_names_of_set_and_environment_name_the_nearest() {
         ),
         (
             "alerts=5",
-            "--set alerts: is a section; write --set alerts.key=value with one of threshold, adapt, rate, grade, ranges, cool_down",
+            "--set alerts: is a section; write --set alerts.key=value with one of threshold, adapt, rate, grade, ranges, cool_down, topic, url, file, patient",
         ),
         ("=5", "--set : wants a key: --set section.key=value"),
         (

@@ -137,6 +137,24 @@ fn alerts_section_is_read() {
             "ward.toml:3: [alerts] ranges: the range of \"pulse\" is none; write it as { pulse = [40, 150] }, the lowest and the highest ordinary value, -inf or inf where there is none",
         );
     }
+    let alerts =
+        good("[alerts]\ntopic = \"a/b\"\nurl = \"mqtts://u:s3cret@b\"\nfile = \"a.jsonl\"\npatient = true").alerts;
+    assert_eq!(
+        (alerts.topic.as_str(), alerts.file.as_str(), alerts.patient),
+        ("a/b", "a.jsonl", true)
+    );
+    assert!(alerts.url.ends_with("@b") && !format!("{alerts:?}").contains("s3cret"));
+    for topic in ["a/#", "+", "$a", "a/", "a\\u0000"] {
+        let settings = format!("[alerts]\ntopic = \"{topic}\"");
+        assert!(
+            load(&settings).expect_err("refused")[0].starts_with("ward.toml:3: [alerts] topic: wants "),
+            "{topic}"
+        );
+    }
+    refused(
+        "[alerts]\nurl = \"http://b\"",
+        "ward.toml:3: [alerts] url: wants mqtt://host:port or mqtts://host:port",
+    );
     refused(
         "[alerts]\nranges = { puls = [40, 150] }",
         "ward.toml:3: [alerts] ranges: \"puls\" is no measure; did you mean \"pulse\"?",

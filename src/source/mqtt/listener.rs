@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::time::sleep;
 
-use super::pause::Pause;
 use super::{Connectivity, Message, MqttError, Weight, Wishes, told};
-use crate::mqtt::{Connection, Endpoint, Grant, Incoming, LinkError, Opening, Publication, Welcome};
+use crate::mqtt::{Connection, Endpoint, Grant, Incoming, LinkError, Opening, Pause, Publication, Welcome};
 use crate::observe::{grouped, wall_clock};
 use crate::record::EventTime;
 
@@ -32,6 +31,8 @@ pub(super) struct Topics {
     pub(super) gone: Vec<String>,
     pub(super) qos: u8,
     pub(super) retained: bool,
+    /// Below it nothing is a record.
+    pub(super) alerts: String,
 }
 
 pub(super) struct Listener<T> {
@@ -225,6 +226,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
                     gone,
                     qos,
                     retained,
+                    ..
                 } = &self.topics;
                 link.connection.subscribe(1, wanted, *qos, *retained)?;
                 if link.welcome.session_present && !gone.is_empty() {
@@ -278,7 +280,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
                     None => self.connected(),
                 }
             }
-            Incoming::Welcome(_) | Incoming::Other => {}
+            Incoming::Welcome(_) | Incoming::Acknowledged(..) | Incoming::Other => {}
         }
         Ok(())
     }
@@ -293,10 +295,11 @@ impl<T: Fn(Connectivity)> Listener<T> {
             retain,
             duplicate,
         } = publication;
-        let taken = self.topics.retained || !retain;
+        let is_alert = !self.topics.alerts.is_empty() && is_below(&topic, &self.topics.alerts);
+        let taken = (self.topics.retained || !retain) && !is_alert;
         if taken {
             self.number += 1;
-        } else if !self.told_retained {
+        } else if !is_alert && !self.told_retained {
             self.told_retained = true;
             self.notice("the broker sends retained messages, which are old; they are not taken (source.retained = true takes them)".into());
         }
@@ -466,4 +469,9 @@ impl<T: Fn(Connectivity)> Listener<T> {
         self.last = self.last.max(wall_clock());
         self.last
     }
+}
+
+/// Whether a topic is one below `above`.
+fn is_below(topic: &str, above: &str) -> bool {
+    topic.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -8,7 +8,6 @@
 
 mod asked;
 mod listener;
-mod pause;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -213,6 +212,7 @@ pub fn subscribe(
         gone,
         qos: source.qos,
         retained: source.retained,
+        alerts: source.alerts.clone(),
     };
     let listener = Listener::new(endpoint, opening, topics, sender, agreed, Arc::clone(&wishes), tell);
     thread::Builder::new()
@@ -235,7 +235,10 @@ pub fn subscribe(
 }
 
 /// Where the broker is, with a login from the settings, else from the URL.
-fn endpoint(source: &settings::Source) -> Result<Endpoint, MqttError> {
+///
+/// # Errors
+/// A password file that cannot be read.
+pub fn endpoint(source: &settings::Source) -> Result<Endpoint, MqttError> {
     let address: BrokerAddress = source
         .url
         .parse()

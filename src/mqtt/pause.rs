@@ -5,17 +5,17 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 /// A connection that has lasted so long was a good one.
-pub(super) const GOOD: Duration = Duration::from_secs(10);
+const GOOD: Duration = Duration::from_secs(10);
 
-pub(super) struct Pause(Duration);
+pub struct Pause(Duration);
 
 impl Pause {
-    pub(super) fn new() -> Pause {
+    pub fn new() -> Pause {
         Pause(FIRST)
     }
 
     /// The next pause, after a connection that has lasted so long.
-    pub(super) fn after(&mut self, lasted: Duration) -> Duration {
+    pub fn after(&mut self, lasted: Duration) -> Duration {
         if lasted >= GOOD {
             self.0 = FIRST;
         }
