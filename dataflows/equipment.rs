@@ -13,7 +13,8 @@ use crate::forest::{self, Parameters};
 use crate::judge::Trial;
 use crate::observe::Board;
 use crate::operators::{
-    Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
+    Committer, Committing, Delivery, Grouping, HandOver, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules,
+    witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Scoring, Settings, WatermarkScope};
@@ -28,6 +29,8 @@ pub struct Shared {
     pub sealer: Arc<Sealer>,
     pub payloads: Arc<PayloadSealer>,
     pub output: PathBuf,
+    /// The run's number among those that have taken up its folders.
+    pub incarnation: u64,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
     /// Whether the outcome of every reading is wanted.
@@ -91,7 +94,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
 pub struct Equipment {
     pub shared: Shared,
     vault: Option<Vault>,
-    committer: Option<Rc<RefCell<Option<Committer>>>>,
+    committing: Committing,
     unknown_devices: Option<UnknownDevices>,
     trial: Option<Rc<RefCell<Trial>>>,
 }
@@ -103,7 +106,7 @@ impl Equipment {
             None => Equipment {
                 shared,
                 vault: None,
-                committer: None,
+                committing: Committing::default(),
                 unknown_devices: None,
                 trial: None,
             },
@@ -115,7 +118,10 @@ impl Equipment {
             }) => Equipment {
                 shared,
                 vault: Some(vault),
-                committer: Some(committer),
+                committing: Committing {
+                    committer: Some(committer),
+                    hand_over: None,
+                },
                 unknown_devices: Some(unknown_devices),
                 trial: Some(trial),
             },
@@ -154,8 +160,14 @@ impl Equipment {
         self.vault.take()
     }
 
-    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Option<Committer>>>> {
-        self.committer.take()
+    /// The same with what the first worker of another process than 0 has.
+    pub fn handing_over(mut self, hand_over: Option<HandOver>) -> Equipment {
+        self.committing.hand_over = hand_over;
+        self
+    }
+
+    pub(super) fn committer(&mut self) -> Committing {
+        std::mem::take(&mut self.committing)
     }
 
     pub(super) fn has_device_collection(&self) -> bool {
@@ -277,6 +289,7 @@ impl Equipment {
         let output = &self.shared.settings.output;
         Delivery {
             output: self.shared.output.clone(),
+            incarnation: self.shared.incarnation,
             shards: output.shards,
             compression: output.compression,
         }

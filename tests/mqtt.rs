@@ -28,12 +28,13 @@ fn source(url: &str, topic: &str) -> Source {
 
 fn subscribed(source: &Source) -> (Subscription, Receiver<Connectivity>) {
     let (sender, told) = unbounded();
-    let subscription = subscribe(source, 1 << 20, move |what| drop(sender.send(what))).expect("a broker that agrees");
+    let subscription =
+        subscribe(source, 0, 1 << 20, move |what| drop(sender.send(what))).expect("a broker that agrees");
     (subscription, told)
 }
 
 fn refused(source: &Source) -> String {
-    match subscribe(source, 1 << 20, |_| {}) {
+    match subscribe(source, 0, 1 << 20, |_| {}) {
         Ok(_) => panic!("the broker agreed"),
         Err(why) => why.to_string(),
     }
@@ -294,7 +295,7 @@ fn a_message_that_is_far_too_long_is_cut_and_stops_nothing() {
             protocol,
             ..source(&broker.url(), "t")
         };
-        let subscription = subscribe(&source, 1024, |_| {}).expect("a broker");
+        let subscription = subscribe(&source, 0, 1024, |_| {}).expect("a broker");
         broker.publish("t", &["a".into(), "b".repeat(3_000_000), "c".into()]);
         assert_eq!(next(&subscription).length, 1);
         let long = next(&subscription);

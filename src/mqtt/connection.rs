@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::packet::{Decoder, Incoming, Welcome, write_connect, write_subscribe};
+use super::packet::{Decoder, Incoming, Welcome, write_connect, write_subscribe, write_unsubscribe};
 use super::{Certificates, LinkError};
 use crate::settings::{BrokerAddress, Protocol};
 
@@ -146,6 +146,11 @@ impl Connection {
     /// Subscribes to all filters at one quality of service. `retained`: with the messages that the broker has retained.
     pub fn subscribe(&mut self, id: u16, filters: &[String], qos: u8, retained: bool) -> Result<(), LinkError> {
         write_subscribe(&mut self.outbox, self.protocol, id, filters, qos, retained)
+    }
+
+    /// Has the broker's session forget these filters; what it holds of them already still comes.
+    pub fn unsubscribe(&mut self, id: u16, filters: &[String]) {
+        write_unsubscribe(&mut self.outbox, self.protocol, id, filters);
     }
 
     /// Says good-bye behind all that is to be written, and lets the broker close: what it has not read is lost to it if we close first.

@@ -312,6 +312,20 @@ pub(super) fn write_connect(bytes: &mut BytesMut, endpoint: &Endpoint, opening: 
     written.map(drop)
 }
 
+/// MQTT 5, section 3.10; the older form has no properties.
+pub(super) fn write_unsubscribe(bytes: &mut BytesMut, protocol: Protocol, id: u16, filters: &[String]) {
+    let properties = usize::from(protocol == Protocol::V5);
+    let length = 2 + properties + filters.iter().map(|filter| 2 + filter.len()).sum::<usize>();
+    bytes.put_u8(0xa2);
+    put_length(bytes, length);
+    bytes.put_u16(id);
+    bytes.put_bytes(0, properties);
+    for filter in filters {
+        bytes.put_u16(filter.len() as u16); // the settings allow no longer ones
+        bytes.put_slice(filter.as_bytes());
+    }
+}
+
 pub(super) fn write_subscribe(
     bytes: &mut BytesMut,
     protocol: Protocol,

@@ -14,6 +14,7 @@ mod deliver;
 mod enrich;
 mod fork;
 mod grouping;
+mod hand_over;
 mod lateness;
 mod list_unknown;
 #[cfg(test)]
@@ -37,12 +38,13 @@ mod witness;
 
 pub use anomalies::anomalies;
 pub use collect_identities::collect_identities;
-pub use commit::{Committer, commit};
+pub use commit::{Committer, Committing, commit};
 pub use deduplicate::{Copies, deduplicate};
 pub use deidentify::deidentify;
 pub use deliver::{Delivery, count_dropped, deliver};
 pub use enrich::{DeviceUpdate, arrange_devices, enrich};
 pub use grouping::Grouping;
+pub use hand_over::HandOver;
 pub use lateness::Lateness;
 pub use list_unknown::{UnknownDevices, list_unknown};
 pub use mark_late::mark_late;

@@ -30,6 +30,8 @@ pub(super) struct Listener<T> {
     endpoint: Endpoint,
     opening: Opening,
     topics: Vec<String>,
+    /// What a run with another number of sessions has subscribed to.
+    outdated: Vec<String>,
     qos: u8,
     retained: bool,
     tell: T,
@@ -80,8 +82,10 @@ impl From<LinkError> for End {
 }
 
 impl<T: Fn(Connectivity)> Listener<T> {
+    /// A session that `drains` subscribes to nothing: it takes what the broker still has for it.
     pub(super) fn new(
         source: &settings::Source,
+        drains: bool,
         endpoint: Endpoint,
         opening: Opening,
         sender: Sender<Message>,
@@ -92,7 +96,11 @@ impl<T: Fn(Connectivity)> Listener<T> {
         Listener {
             endpoint,
             opening,
-            topics: source.topics.clone(),
+            topics: if drains { Vec::new() } else { source.subscriptions() },
+            outdated: match drains {
+                true => [source.subscriptions(), source.outdated_subscriptions()].concat(),
+                false => source.outdated_subscriptions(),
+            },
             qos: source.qos,
             retained: source.retained,
             tell,
@@ -207,7 +215,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
             asked: None,
         };
         self.read_terms(&link.welcome)?;
-        if !link.welcome.session_present && self.subscribed {
+        if !link.welcome.session_present && self.subscribed && !self.topics.is_empty() {
             self.subscribed = false;
             self.notice(
                 "the broker has forgotten this client's session: what was published while the connection was down may be lost; see the broker's persistence and source.session_expiry".into(),
@@ -216,8 +224,17 @@ impl<T: Fn(Connectivity)> Listener<T> {
         match self.subscribed {
             true => self.connected(),
             false => {
-                link.connection.subscribe(1, &self.topics, self.qos, self.retained)?;
-                link.asked = Some(now);
+                if !self.topics.is_empty() {
+                    link.connection.subscribe(1, &self.topics, self.qos, self.retained)?;
+                    link.asked = Some(now);
+                }
+                // Behind it: what comes in between may come twice, and is a copy then.
+                if link.welcome.session_present && !self.outdated.is_empty() {
+                    link.connection.unsubscribe(2, &self.outdated);
+                }
+                if self.topics.is_empty() {
+                    self.stand(link.welcome.session_present);
+                }
             }
         }
         Ok(link)
@@ -259,15 +276,20 @@ impl<T: Fn(Connectivity)> Listener<T> {
             Incoming::Subscribed(grants) => {
                 link.asked = None;
                 self.granted(&grants)?;
-                self.subscribed = true;
-                match self.agreed.take() {
-                    Some(agreed) => drop(agreed.send(Ok(link.welcome.session_present))),
-                    None => self.connected(),
-                }
+                self.stand(link.welcome.session_present);
             }
             Incoming::Welcome(_) | Incoming::Other => {}
         }
         Ok(())
+    }
+
+    /// The broker has what it needs to know of this session.
+    fn stand(&mut self, resumed: bool) {
+        self.subscribed = true;
+        match self.agreed.take() {
+            Some(agreed) => drop(agreed.send(Ok(resumed))),
+            None => self.connected(),
+        }
     }
 
     fn take_publication(&mut self, publication: Publication) {
@@ -384,7 +406,9 @@ impl<T: Fn(Connectivity)> Listener<T> {
         }
         let shared = |topic: &&String| topic.starts_with("$share/");
         if let Some(topic) = self.topics.iter().find(shared).filter(|_| welcome.no_sharing) {
-            let why = format!("the broker knows no shared subscriptions; remove {topic} from source.topics");
+            let why = format!(
+                "the broker knows no shared subscriptions, as {topic}; set source.sessions = 1 and name no $share/ in source.topics"
+            );
             return Err(End::Refused(why));
         }
         if welcome.maximum_qos == Some(0) && self.qos > 0 {

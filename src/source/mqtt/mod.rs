@@ -178,19 +178,21 @@ impl Drop for Subscription {
     }
 }
 
-/// Subscribes, and waits until the broker has agreed. `tell` hears of every connection and loss from then on, and of terms of the broker
+/// Takes up session number `session`, and waits until the broker has agreed. A session beyond `source.sessions`, of a run that had more, subscribes to
+/// nothing more and takes what the broker still has for it. `tell` hears of every connection and loss from then on, and of terms of the broker
 /// that matter.
 ///
 /// # Errors
 /// A broker that cannot be reached, or that refuses the client or a topic.
 pub fn subscribe(
     source: &settings::Source,
+    session: usize,
     max_record_bytes: usize,
     tell: impl Fn(Connectivity) + Send + 'static,
 ) -> Result<Subscription, MqttError> {
     let endpoint = endpoint(source)?;
     let opening = Opening {
-        client_id: source.client_id.clone(),
+        client_id: source.client_id_of(session),
         keep_alive: source.keep_alive.into(),
         session: Some(source.session_expiry.into()),
         receive_maximum: source.receive_maximum,
@@ -205,7 +207,17 @@ pub fn subscribe(
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
     let wishes = Arc::new(Wishes::default());
-    let listener = Listener::new(source, endpoint, opening, sender, agreed, Arc::clone(&wishes), tell);
+    let drains = session >= source.sessions;
+    let listener = Listener::new(
+        source,
+        drains,
+        endpoint,
+        opening,
+        sender,
+        agreed,
+        Arc::clone(&wishes),
+        tell,
+    );
     thread::Builder::new()
         .name("mqtt".into())
         .spawn(move || {
