@@ -14,7 +14,8 @@ use crate::forest::{self, Parameters};
 use crate::judge::Trial;
 use crate::observe::Board;
 use crate::operators::{
-    Alerting, Committer, Delivery, Grouping, Rows, Selection, Tumbling, UnknownDevices, WatermarkRules, witness,
+    Alerting, Committer, Committing, Delivery, Grouping, HandOver, Rows, Selection, Tumbling, UnknownDevices,
+    WatermarkRules, witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
 use crate::settings::{self, Adapt, Dataflow, FILE_STEM, Normalise, Scoring, Settings, WatermarkScope};
@@ -29,6 +30,8 @@ pub struct Shared {
     pub sealer: Arc<Sealer>,
     pub payloads: Arc<PayloadSealer>,
     pub output: PathBuf,
+    /// The run's number among those that have taken up its folders.
+    pub incarnation: u64,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
     /// Whether the outcome of every reading is wanted.
@@ -96,7 +99,7 @@ pub fn columns(settings: &Settings) -> TableColumns {
 pub struct Equipment {
     pub shared: Shared,
     vault: Option<Vault>,
-    committer: Option<Rc<RefCell<Option<Committer>>>>,
+    committing: Committing,
     outbox: Option<Arc<Outbox>>,
     unknown_devices: Option<UnknownDevices>,
     trial: Option<Rc<RefCell<Trial>>>,
@@ -109,7 +112,7 @@ impl Equipment {
             None => Equipment {
                 shared,
                 vault: None,
-                committer: None,
+                committing: Committing::default(),
                 outbox: None,
                 unknown_devices: None,
                 trial: None,
@@ -123,7 +126,10 @@ impl Equipment {
             }) => Equipment {
                 shared,
                 vault: Some(vault),
-                committer: Some(committer),
+                committing: Committing {
+                    committer: Some(committer),
+                    hand_over: None,
+                },
                 outbox,
                 unknown_devices: Some(unknown_devices),
                 trial: Some(trial),
@@ -163,8 +169,14 @@ impl Equipment {
         self.vault.take()
     }
 
-    pub(super) fn committer(&mut self) -> Option<Rc<RefCell<Option<Committer>>>> {
-        self.committer.take()
+    /// The same with what the first worker of another process than 0 has.
+    pub fn handing_over(mut self, hand_over: Option<HandOver>) -> Equipment {
+        self.committing.hand_over = hand_over;
+        self
+    }
+
+    pub(super) fn committer(&mut self) -> Committing {
+        std::mem::take(&mut self.committing)
     }
 
     pub(super) fn has_device_collection(&self) -> bool {
@@ -306,6 +318,7 @@ impl Equipment {
         let output = &self.shared.settings.output;
         Delivery {
             output: self.shared.output.clone(),
+            incarnation: self.shared.incarnation,
             shards: output.shards,
             compression: output.compression,
         }

@@ -34,12 +34,12 @@ fn subscribed_and_not(source: &Source, gone: &[&str]) -> (Subscription, Receiver
     let (sender, told) = unbounded();
     let gone = gone.iter().map(|topic| (*topic).to_owned()).collect();
     let subscription =
-        subscribe(source, 1 << 20, gone, move |what| drop(sender.send(what))).expect("a broker that agrees");
+        subscribe(source, 0, 1 << 20, gone, move |what| drop(sender.send(what))).expect("a broker that agrees");
     (subscription, told)
 }
 
 fn refused(source: &Source) -> String {
-    match subscribe(source, 1 << 20, Vec::new(), |_| {}) {
+    match subscribe(source, 0, 1 << 20, Vec::new(), |_| {}) {
         Ok(_) => panic!("the broker agreed"),
         Err(why) => why.to_string(),
     }
@@ -324,7 +324,7 @@ fn a_message_that_is_far_too_long_is_cut_and_stops_nothing() {
             protocol,
             ..source(&broker.url(), "t")
         };
-        let subscription = subscribe(&source, 1024, Vec::new(), |_| {}).expect("a broker");
+        let subscription = subscribe(&source, 0, 1024, Vec::new(), |_| {}).expect("a broker");
         broker.publish("t", &["a".into(), "b".repeat(3_000_000), "c".into()]);
         assert_eq!(next(&subscription).length, 1);
         let long = next(&subscription);

@@ -77,7 +77,7 @@ pub fn install_panic_hook() {
     }));
 }
 
-fn lose_peer() -> ! {
+pub(super) fn lose_peer() -> ! {
     if SUPERVISED.load(Ordering::Relaxed) {
         end(PEER_LOST_STATUS, None);
     }

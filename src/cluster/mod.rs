@@ -13,6 +13,7 @@
 //! The handshake authenticates; it does not encrypt what follows. So the exchange stays on loopback unless told
 //! otherwise ([`Flags::allow_remote`]).
 
+mod control;
 mod error;
 mod execute;
 mod halt;
@@ -26,11 +27,12 @@ mod supervise;
 mod tests;
 mod topology;
 
+pub use control::{BEAT, Hearer, Line, Lost, Speaker, connect_lines, halt_without};
 pub use error::{ClusterError, Difference};
 pub use execute::run;
 pub use halt::{before_telling, before_the_end, halt, halt_with, install_panic_hook, told_by_supervisor};
 pub use mesh::{Mesh, WELCOME_LIMIT, connect};
 pub use secret::Secret;
 pub use signals::Interrupted;
-pub use spawn::{spawn, spawned};
+pub use spawn::{spawn, spawn_and_keep_up, spawned};
 pub use topology::{Flags, Topology};

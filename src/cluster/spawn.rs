@@ -14,7 +14,7 @@ use super::error::ClusterError;
 use super::halt;
 use super::secret::{self, Secret, random};
 use super::signals::Interrupted;
-use super::supervise::Members;
+use super::supervise::{Members, keep_up};
 use super::topology::Topology;
 
 /// `host:port` of all processes, separated by commas.
@@ -33,6 +33,15 @@ const PORTS: std::ops::Range<u16> = 10_240..32_768;
 /// When one fails the others are ended. SIGINT and SIGTERM are passed on. Process 0 has this process's standard
 /// input, the others none; all share standard output and standard error.
 pub fn spawn(processes: usize, interrupted: &Interrupted) -> Result<u8, ClusterError> {
+    start(processes)?.supervise(interrupted)
+}
+
+/// As [`spawn`], of processes that go on where they were: when one fails, all are started again, after pauses that grow.
+pub fn spawn_and_keep_up(processes: usize, interrupted: &Interrupted) -> Result<u8, ClusterError> {
+    keep_up(interrupted, || start(processes))
+}
+
+fn start(processes: usize) -> Result<Members, ClusterError> {
     let program = env::current_exe().map_err(|source| ClusterError::System {
         what: "find this program's file",
         source,
@@ -40,7 +49,7 @@ pub fn spawn(processes: usize, interrupted: &Interrupted) -> Result<u8, ClusterE
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let secret = Secret::generate()?.to_hex();
     let addresses = free_addresses(processes)?.join(",");
-    let members = Members::start(processes, |process| {
+    Members::start(processes, |process| {
         let mut command = Command::new(&program);
         command
             .args(member_arguments(&arguments, process))
@@ -51,8 +60,7 @@ pub fn spawn(processes: usize, interrupted: &Interrupted) -> Result<u8, ClusterE
             command.stdin(Stdio::null());
         }
         command
-    })?;
-    members.supervise(interrupted)
+    })
 }
 
 /// The topology of this process if [`spawn`] started it, else nothing. `workers` and `process` are its `-w` and

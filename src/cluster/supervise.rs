@@ -1,4 +1,4 @@
-//! Watches over the processes of `--spawn`: when one fails, tells which and how, and ends the others.
+//! Watches over the processes of `--spawn`: when one fails, tells which and how, and ends the others; a live run's are started again.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
@@ -18,6 +18,14 @@ const LOOK: Duration = Duration::from_millis(20);
 const SETTLE: Duration = Duration::from_millis(250);
 /// Time for a process to end after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Before a set is started again: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A set that has run for so long was able to.
+const RAN: Duration = Duration::from_secs(10);
+/// Behind a set that has run for so long, pauses begin anew.
+const STEADY: Duration = Duration::from_secs(60);
 
 const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
@@ -42,6 +50,79 @@ enum End {
     Well,
 }
 
+/// How a set of processes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Well,
+    Interrupted,
+    Failed(Cause),
+}
+
+/// Why a set failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// A process was killed, or lost.
+    Outside,
+    /// A process ended of its own accord, and told why.
+    Itself,
+}
+
+/// Keeps a set of processes running: starts all anew when one has failed, after pauses that grow. A set that fails by itself before any has
+/// run for some time is not started again: what stands in its way stays. Gives the exit status for the supervisor.
+pub(super) fn keep_up(
+    interrupted: &Interrupted,
+    mut start: impl FnMut() -> Result<Members, ClusterError>,
+) -> Result<u8, ClusterError> {
+    let mut pauses = Pauses::default();
+    loop {
+        let began = Instant::now();
+        let (pause, has_run) = (pauses.0, pauses.1);
+        let comes_again = |cause, lasted: Duration| cause == Cause::Outside || has_run || lasted >= RAN;
+        let then = |cause| match comes_again(cause, began.elapsed()) && !interrupted.is_set() {
+            true => format!(
+                "all processes are started again from the last commit in {:.1} s",
+                pause.as_secs_f64()
+            ),
+            false => "all processes end".into(),
+        };
+        match start()?.watch(interrupted, then)? {
+            Outcome::Well => return Ok(SUCCESS),
+            Outcome::Interrupted => return Ok(tell_interruption()),
+            Outcome::Failed(_) if interrupted.is_set() => return Ok(FAILURE),
+            Outcome::Failed(cause) if !comes_again(cause, began.elapsed()) => return Ok(FAILURE),
+            Outcome::Failed(_) => {}
+        }
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            if interrupted.is_set() {
+                return Ok(FAILURE); // what was not committed is committed by the next start
+            }
+            thread::sleep(LOOK);
+        }
+        pauses.after(began.elapsed());
+    }
+}
+
+/// The next pause, and whether a set has run for some time.
+struct Pauses(Duration, bool);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Pauses(FIRST_PAUSE, false)
+    }
+}
+
+impl Pauses {
+    /// A set has lasted so long.
+    fn after(&mut self, lasted: Duration) {
+        self.1 |= lasted >= RAN;
+        self.0 = match lasted >= STEADY {
+            true => FIRST_PAUSE,
+            false => (self.0 * 2).min(LONGEST_PAUSE),
+        };
+    }
+}
+
 impl Members {
     /// Starts the processes `0..processes`. If one cannot be started, none stays.
     pub fn start(processes: usize, mut command: impl FnMut(usize) -> Command) -> Result<Self, ClusterError> {
@@ -60,7 +141,16 @@ impl Members {
     }
 
     /// Waits for all; gives the exit status for the supervisor.
-    pub fn supervise(mut self, interrupted: &Interrupted) -> Result<u8, ClusterError> {
+    pub fn supervise(self, interrupted: &Interrupted) -> Result<u8, ClusterError> {
+        Ok(match self.watch(interrupted, |_| "all processes end".into())? {
+            Outcome::Well => SUCCESS,
+            Outcome::Interrupted => tell_interruption(),
+            Outcome::Failed(_) => FAILURE,
+        })
+    }
+
+    /// Waits for all, and ends all when one fails. The user is told who failed, and what that means in the words of `then`.
+    fn watch(mut self, interrupted: &Interrupted, then: impl Fn(Cause) -> String) -> Result<Outcome, ClusterError> {
         let mut asked = false;
         while self.look()? {
             if self.culprit(asked).is_some() {
@@ -74,24 +164,32 @@ impl Members {
             thread::sleep(LOOK);
         }
         if self.culprit(asked).is_some() {
-            return self.fail(asked);
+            return self.fail(asked, then);
         }
-        let all_well = self.ends(asked).all(|(_, end)| end == End::Well);
-        Ok(if all_well { SUCCESS } else { tell_interruption() })
+        Ok(match self.ends(asked).all(|(_, end)| end == End::Well) {
+            true => Outcome::Well,
+            false => Outcome::Interrupted,
+        })
     }
 
-    fn fail(&mut self, asked: bool) -> Result<u8, ClusterError> {
+    fn fail(&mut self, asked: bool, then: impl Fn(Cause) -> String) -> Result<Outcome, ClusterError> {
         self.wait(SETTLE)?;
-        let culprit = self.culprit(asked).map(|(member, end)| {
+        let cause = self.culprit(asked).map(|(member, end)| {
             let (process, pid) = (member.process, member.child.id());
-            // With status 1 a process has told itself why it ends.
-            if end != End::Failed(1) {
-                say(&format!("process {process} (pid {pid}) {end}; all processes end"));
+            let cause = match end {
+                End::Failed(_) => Cause::Itself,
+                _ => Cause::Outside,
+            };
+            match end {
+                // With status 1 a process has told itself why it ends.
+                End::Failed(1) => say(&format!("process {process} (pid {pid}) has failed; {}", then(cause))),
+                _ => say(&format!("process {process} (pid {pid}) {end}; {}", then(cause))),
             }
+            cause
         });
         self.signal(Signal::TERM);
         self.wait(GRACE)?;
-        Ok(culprit.map_or_else(tell_interruption, |()| FAILURE))
+        Ok(cause.map_or(Outcome::Interrupted, Outcome::Failed))
     }
 
     /// Looks until all have ended or the time is over.
@@ -220,6 +318,55 @@ mod tests {
         assert_eq!(status(&["exec sleep 1000", "exit 1", "exec sleep 1000"]), 1);
         assert_eq!(status(&["exec sleep 1000", "kill -9 $$"]), 1);
         assert_eq!(status(&["exit 0", "exit 3"]), 1);
+    }
+
+    #[test]
+    fn a_set_that_was_killed_is_started_again_and_one_that_cannot_run_is_not() {
+        let runs = |scripts: &'static [[&'static str; 2]]| {
+            let mut starts = scripts.iter();
+            let status = keep_up(&Interrupted::default(), || {
+                Ok(members(starts.next().expect("no more starts")))
+            });
+            (status.expect("supervised"), starts.len())
+        };
+        assert_eq!(
+            runs(&[
+                ["kill -9 $$", "exec sleep 1000"],
+                ["exit 3", "kill -9 $$"],
+                ["exit 0", "exit 0"]
+            ]),
+            (0, 0)
+        );
+        assert_eq!(
+            runs(&[["exit 3", "exit 3"], ["exit 0", "exit 0"]]),
+            (0, 0),
+            "they lost each other"
+        );
+        assert_eq!(runs(&[["exit 1", "exec sleep 1000"], ["exit 0", "exit 0"]]), (1, 1));
+        assert_eq!(runs(&[["exit 0", "exit 130"], ["exit 0", "exit 0"]]), (130, 1));
+        let interrupted = Interrupted::default();
+        interrupted.set();
+        let status = keep_up(&interrupted, || Ok(members(&["kill -9 $$", "exec sleep 1000"])));
+        assert!(
+            status.expect("supervised") != 0,
+            "who wants to end is not started again"
+        );
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_begin_anew_behind_a_steady_run() {
+        let mut pauses = Pauses::default();
+        let short = Duration::from_secs(1);
+        let grown: Vec<f64> = (0..10)
+            .map(|_| {
+                pauses.after(short);
+                pauses.0.as_secs_f64()
+            })
+            .collect();
+        assert_eq!(grown, [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]);
+        assert!(!pauses.1);
+        pauses.after(STEADY);
+        assert!(pauses.1 && pauses.0 == FIRST_PAUSE);
     }
 
     #[test]

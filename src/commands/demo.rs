@@ -99,6 +99,7 @@ impl Demo {
             }
             thread::spawn(move || publish_until(plan, &ward, &stop));
         })?;
+        let Some(summary) = summary else { return Ok(0) };
         tell(format_args!("{DATAFLOW}: {summary}"));
         tell_where(&output, &state);
         write_summary(&summary, self.summary.as_deref())?;

@@ -1,5 +1,6 @@
-//! What a live run keeps on disk, opened at its start: journal, epoch log and the dataflow's state; and the journal of another run, to be replayed.
+//! What a live run keeps on disk, opened at its start: journals, epoch log and the dataflow's state; and the journals of another run, to be replayed.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,119 +9,155 @@ use super::preparation::{PROGRAM, Task};
 use super::replay::VAULT;
 use super::tell;
 use crate::alerts::{self, Destination, Outbox, try_file};
-use crate::commit::{JournalLink, Keeping, Manifest};
+use crate::cluster::Topology;
+use crate::commit::{Fence, JournalLink, Keeping, Manifest, Wish};
 use crate::dataflows::parser;
 use crate::disk::{Disk, LocalDisk};
 use crate::journal::{
-    EpochLog, Journal, JournalReader, Limits, Restorer, Separator, Start, epochs_of, folder_of, records_of,
+    EpochLog, Journal, JournalReader, Limits, Restorer, Separator, Start, epochs_of, folder_of, records_of, sessions_of,
 };
 use crate::settings::{Dataflow, KeySource};
 use crate::snapshot::{self, Checkpoints, Collected, Snapshots};
-use crate::source::{Durable, Ingest, Recorded, Records, Release, Wish, time_of};
+use crate::source::{CommitEnds, Ingest, Log, Owned, Recorded, Records, Release, time_of};
 use crate::vault::{KeyEncryptionKey, Sealer, SegmentKeys};
 
 /// What a live run goes on with.
 pub(super) struct Continuation {
-    pub(super) durable: Durable<LocalDisk>,
+    /// This process's sessions.
+    pub(super) sessions: Vec<Owned<LocalDisk>>,
     pub(super) checkpoints: Checkpoints,
-    pub(super) keeping: Keeping,
-    /// Where somebody is to be told of incidents.
+    pub(super) snapshots: Snapshots<LocalDisk>,
+    pub(super) first_commit: u32,
+    /// The position behind the last commit, and behind the last epoch, in each journal.
+    pub(super) first: Vec<u64>,
+    pub(super) sealed: Vec<u64>,
+    /// Of every session.
+    pub(super) releases: Vec<Release>,
+    /// Process 0's.
+    pub(super) log: Option<Log<LocalDisk>>,
+    /// Whether somebody is to be told of incidents; the outbox for it is process 0's.
+    pub(super) alerting: bool,
     pub(super) outbox: Option<Arc<Outbox>>,
 }
 
-/// Opens what a run before this one has left, behind its last commit; makes it where there is none.
-pub(super) fn take_up(
-    task: &Task,
-    found: &Manifest,
-    devices: Option<&str>,
-    key: &KeyEncryptionKey,
-    sealer: &Arc<Sealer>,
-    workers: usize,
-) -> Result<Continuation, Failure> {
+/// What every process has alike before it opens its part.
+pub(super) struct Ground<'a> {
+    pub(super) task: &'a Task,
+    pub(super) topology: &'a Topology,
+    pub(super) found: &'a Manifest,
+    pub(super) fence: Fence,
+    pub(super) key: &'a KeyEncryptionKey,
+    pub(super) sealer: &'a Arc<Sealer>,
+}
+
+/// Opens what a run before this one has left, behind its last commit; makes it where there is none. Each process opens the journals of its
+/// own sessions, process 0 the epoch log besides.
+pub(super) fn take_up(ground: &Ground<'_>) -> Result<Continuation, Failure> {
+    let Ground {
+        task,
+        topology,
+        found,
+        fence,
+        ..
+    } = ground;
     let (settings, journal) = (&task.settings, folder_of(&task.state));
-    let (records, vault) = (records_of(&journal), task.state.join(VAULT));
-    let (epochs, uncommitted) = EpochLog::open(LocalDisk, &epochs_of(&journal), time_of(found.commits, 0))?;
-    let sealed = uncommitted.last().and_then(|epoch| epoch.ends.first().copied());
-    let keys = Arc::new(SegmentKeys::new(key));
-    let limits = Limits {
-        segment_bytes: settings.journal.segment_bytes,
+    let is_first = topology.process() == 0;
+    let from = time_of(found.commits, 0);
+    let (epochs, uncommitted, before) = match is_first {
+        true => {
+            let (epochs, uncommitted) = EpochLog::open(LocalDisk, &epochs_of(&journal), from)?;
+            let before = epochs.start().cloned();
+            (Some(epochs), uncommitted, before)
+        }
+        // Process 0 has it open: the epochs of before it are there, and new ones only take more.
+        false => (None, EpochLog::read(&LocalDisk, &epochs_of(&journal), from)?, None),
     };
-    let needed = found.position();
-    let sealed = sealed.unwrap_or(needed);
-    let (opened, cut) = Journal::open(LocalDisk, &records, Arc::clone(&keys), limits, needed, sealed)?;
-    if let Some((segment, bytes)) = cut {
+    let committed = found.ends();
+    let last = uncommitted.last().map_or(&committed, |epoch| &epoch.ends);
+    // A session that has ever been stays: its journal is a part of the order of all records.
+    let sessions = settings.source.sessions.max(committed.len()).max(last.len());
+    let sessions = sessions.max(sessions_of(&LocalDisk, &journal));
+    if is_first && sessions > settings.source.sessions {
         tell(format_args!(
-            "wardflow: {segment}: its last {bytes} bytes were cut off: they were being written when the run before this one ended"
+            "wardflow: this state has {sessions} sessions, source.sessions is {}: the others subscribe to nothing any more and are emptied of what the broker still has for them",
+            settings.source.sessions
         ));
     }
+    let all = |ends: &[u64]| (0..sessions).map(|s| ends.get(s).copied().unwrap_or(0)).collect();
+    let (first, sealed): (Vec<u64>, Vec<u64>) = (all(&committed), all(last));
     let start = Start {
         program: PROGRAM.to_owned(),
         settings: settings.canonical_json(),
-        devices: devices.map(str::to_owned),
+        devices: found.belongs_to.devices.clone(),
     };
-    if let Some(before) = epochs
-        .start()
-        .filter(|before| **before != start && !uncommitted.is_empty())
-    {
-        return Err(changed(before, &start));
+    if let Some(before) = before.filter(|before| *before != start && !uncommitted.is_empty()) {
+        return Err(changed(&before, &start));
     }
-    if settings.deduplicate.horizon.is_none() {
+    if is_first && settings.deduplicate.horizon.is_none() {
         tell(
             "wardflow: warning: deduplicate.horizon is \"off\": what the broker sends again after a lost connection or a crash counts as new records",
         );
     }
+    let releases: Vec<Release> = (0..sessions).map(|_| Release::default()).collect();
+    for (session, release) in releases.iter().enumerate() {
+        let of_session = |ends: Vec<u64>| ends.get(session).copied().unwrap_or(0);
+        let anchors = found.anchors.iter().map(|anchor| of_session(anchor.ends()));
+        release.begin(first[session], anchors.collect());
+    }
+    let mut owned = Vec::new();
+    let mine = (topology.process()..sessions).step_by(topology.processes());
+    for session in mine {
+        let positions = (first[session], sealed[session]);
+        owned.push(open_session(ground, session, positions, releases[session].clone())?);
+    }
     let snapshots = Snapshots::new(LocalDisk, snapshot::folder_of(&task.state));
+    let snapshots = snapshots.of_process(topology.process(), fence.incarnation());
     LocalDisk
         .create_folder(&snapshot::folder_of(&task.state))
         .map_err(|e| Failure::new(format!("{}: {e}", task.state.display())))?;
-    let restored = snapshots.load(&found.runs, workers)?;
-    snapshots.remove_all_but(&found.kept_runs())?;
-    let release = Release::default();
-    release.begin(needed, found.anchors.iter().map(|anchor| anchor.position).collect());
-    let reader = JournalReader::new(LocalDisk, &records, keys, needed);
-    let durable = Durable {
-        ingest: Ingest {
-            journal: opened,
-            separator: Separator::new(parser(&settings.record), Arc::clone(sealer), &vault)?,
-            release: release.clone(),
-            budget: settings.journal.budget,
-            retained: settings.journal.retain,
-            retained_for: settings.journal.retain_for.into(),
-        },
-        epochs,
-        uncommitted,
-        records: Records::new(reader, Restorer::new(&vault, key)?),
-        start,
-    };
-    let epochs = epochs_of(&journal);
-    let outbox = outbox(task)?;
+    let restored = snapshots.load(&found.runs, topology.workers())?;
+    if is_first {
+        snapshots.remove_all_but(&found.kept_runs())?;
+    }
+    let destinations = destinations(task);
     Ok(Continuation {
-        durable,
+        sessions: owned,
         checkpoints: Checkpoints {
             first_commit: found.commits,
             collected: Arc::new(Collected::default()),
             restored: Arc::new(restored),
         },
-        keeping: Keeping {
-            snapshots,
-            outbox: outbox.clone(),
-            journal: Box::new(JournalKeeper {
-                release,
-                epochs,
-                kept_from: 0,
-            }),
+        snapshots,
+        first_commit: found.commits,
+        log: epochs.map(|epochs| Log {
+            epochs,
+            uncommitted,
+            start,
+            fence: fence.clone(),
+            ends: CommitEnds::behind(found.commits, first.clone()),
+        }),
+        first,
+        sealed,
+        releases,
+        alerting: !destinations.is_empty(),
+        outbox: match is_first {
+            true => outbox(task, &destinations)?,
+            false => None,
         },
-        outbox,
     })
 }
 
-/// Alerts that wait, and a look at whether their file can be written.
-fn outbox(task: &Task) -> Result<Option<Arc<Outbox>>, Failure> {
-    let alerts = &task.settings.alerts;
-    let destinations = match task.settings.dataflow {
-        Dataflow::RealtimeAnalytics => Destination::of(alerts),
+/// Who is to be told of incidents.
+fn destinations(task: &Task) -> Vec<Destination> {
+    match task.settings.dataflow {
+        Dataflow::RealtimeAnalytics => Destination::of(&task.settings.alerts),
         _ => Vec::new(),
-    };
+    }
+}
+
+/// Alerts that wait, and a look at whether their file can be written.
+fn outbox(task: &Task, destinations: &[Destination]) -> Result<Option<Arc<Outbox>>, Failure> {
+    let alerts = &task.settings.alerts;
     if !alerts.file.is_empty() {
         try_file(Path::new(&alerts.file)).map_err(|why| Failure::new(format!("alerts.file: {why}")))?;
     }
@@ -128,26 +165,143 @@ fn outbox(task: &Task) -> Result<Option<Arc<Outbox>>, Failure> {
         return Ok(None);
     }
     let folder = alerts::folder_of(&task.state);
-    Ok(Some(Outbox::open(LocalDisk, folder, &destinations)?))
+    Ok(Some(Outbox::open(LocalDisk, folder, destinations)?))
 }
 
-/// Lets go of what the journal need not keep once there is a commit.
-struct JournalKeeper {
+/// Which process has a session: its number modulo the number of processes.
+pub(super) fn owner(session: usize, topology: &Topology) -> usize {
+    session % topology.processes()
+}
+
+/// The journal of a session, from (the last commit, the last epoch) on.
+fn open_session(
+    ground: &Ground<'_>,
+    session: usize,
+    (needed, sealed): (u64, u64),
     release: Release,
-    epochs: PathBuf,
-    /// The position that the journal begins with, or one before it.
-    kept_from: u64,
+) -> Result<Owned<LocalDisk>, Failure> {
+    let Ground {
+        task,
+        fence,
+        key,
+        sealer,
+        ..
+    } = ground;
+    let settings = &task.settings;
+    let (records, vault) = (records_of(&folder_of(&task.state), session), task.state.join(VAULT));
+    let keys = Arc::new(SegmentKeys::new(key));
+    let limits = Limits {
+        segment_bytes: settings.journal.segment_bytes,
+    };
+    let lock = lock(&task.state, session)?;
+    let (opened, cut) = Journal::open(LocalDisk, &records, Arc::clone(&keys), limits, needed, sealed)?;
+    if let Some((segment, bytes)) = cut {
+        tell(format_args!(
+            "wardflow: {segment}: its last {bytes} bytes were cut off: they were being written when the run before this one ended"
+        ));
+    }
+    let share = settings.source.sessions.max(1) as u64;
+    let reader = JournalReader::new(LocalDisk, &records, keys, needed);
+    Ok(Owned {
+        ingest: Ingest {
+            session,
+            fence: fence.clone(),
+            lock,
+            journal: opened,
+            separator: Separator::new(parser(&settings.record), Arc::clone(sealer), &vault)?,
+            release,
+            budget: settings.journal.budget / share,
+            retained: settings.journal.retain / share,
+            retained_for: settings.journal.retain_for.into(),
+        },
+        records: Records::new(reader, Restorer::new(&vault, key)?),
+    })
 }
 
-impl JournalLink for JournalKeeper {
-    fn committing(&mut self, position: u64) -> (bool, u64) {
-        let Wish { anchor, kept_from } = self.release.committing(position);
-        self.kept_from = kept_from;
-        (anchor, kept_from)
+/// Keeps a session's journal to this process, also from a process of another run that has lost the folder's lock.
+fn lock(state: &Path, session: usize) -> Result<File, Failure> {
+    let path = state.join(format!("session-{session}.lock"));
+    let failed = |e: std::io::Error| {
+        Failure::new(format!(
+            "{}: cannot be used ({e}); check the folder's owner and mode",
+            path.display()
+        ))
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(format!(
+            "{}: a process of another run still has this session's journal; end that process (it may be stopped or hang), then start again",
+            path.display()
+        ))),
+        Err(e) => Err(failed(e.into())),
+    }
+}
+
+/// What the one who commits keeps for this run.
+pub(super) fn keeping(
+    state: &Path,
+    snapshots: Snapshots<LocalDisk>,
+    releases: Vec<Release>,
+    ends: CommitEnds,
+    outbox: Option<Arc<Outbox>>,
+    tell_others: impl Fn(&Manifest) + Send + 'static,
+) -> Keeping {
+    Keeping {
+        snapshots,
+        outbox,
+        journal: Box::new(JournalKeeper {
+            releases,
+            ends,
+            epochs: epochs_of(&folder_of(state)),
+            kept_from: 0,
+            tell_others,
+        }),
+    }
+}
+
+/// Lets go of what the journals need not keep once there is a commit.
+struct JournalKeeper<T> {
+    /// Of every session.
+    releases: Vec<Release>,
+    ends: CommitEnds,
+    epochs: PathBuf,
+    /// The positions that the journals begin with, or ones before them, in sum.
+    kept_from: u64,
+    tell_others: T,
+}
+
+impl<T: Fn(&Manifest) + Send> JournalLink for JournalKeeper<T> {
+    fn committing(&mut self, number: u32) -> Wish {
+        let ends = self.ends.of(number);
+        // Every journal's wish is taken, the first not before the others.
+        let anchor = self
+            .releases
+            .iter()
+            .fold(false, |any, release| release.take_wish() | any);
+        if anchor {
+            let pairs = self.releases.iter().zip(&ends);
+            pairs.for_each(|(release, end)| release.anchored(*end));
+        }
+        let kept_from: Vec<u64> = self.releases.iter().map(Release::kept_from).collect();
+        self.kept_from = kept_from.iter().sum();
+        Wish {
+            ends,
+            anchor,
+            kept_from,
+        }
     }
 
     fn committed(&mut self, manifest: &Manifest) {
-        self.release.committed(manifest.position());
+        for (release, end) in self.releases.iter().zip(manifest.ends()) {
+            release.committed(end);
+        }
+        (self.tell_others)(manifest);
         if let Some(first) = manifest.anchors.first().filter(|_| self.kept_from > 0) {
             // What is left of the log where this fails is left for the next commit.
             let _ = EpochLog::remove_before(&LocalDisk, &self.epochs, time_of(first.commits, 0));
@@ -171,15 +325,15 @@ pub(super) fn journal_at(path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
     [path.to_owned(), folder_of(path)]
         .into_iter()
-        .find(|folder| epochs_of(folder).is_dir() && records_of(folder).is_dir())
+        .find(|folder| epochs_of(folder).is_dir() && records_of(folder, 0).is_dir())
 }
 
-/// The journal of a live run, to be replayed.
+/// The journals of a live run, to be replayed.
 pub(super) struct Recording {
     pub(super) journal: PathBuf,
     epochs: Vec<crate::journal::Epoch>,
-    /// Position and state that it begins with.
-    first_position: u64,
+    /// Positions and state that it begins with.
+    first: Vec<u64>,
     pub(super) first_commit: u32,
     runs: Vec<snapshot::Run>,
 }
@@ -188,25 +342,37 @@ impl Recording {
     /// # Errors
     /// A journal that cannot be read, or that does not reach back to a state that is kept.
     pub(super) fn open(journal: &Path) -> Result<Recording, Failure> {
-        let records = records_of(journal);
-        let begins = JournalReader::begins(&LocalDisk, &records)?.unwrap_or(0);
-        let (mut first_position, mut first_commit, mut runs) = (0, 0, Vec::new());
-        if begins > 0 {
+        let sessions = sessions_of(&LocalDisk, journal);
+        let begins = (0..sessions).map(|session| JournalReader::begins(&LocalDisk, &records_of(journal, session)));
+        let begins: Vec<u64> = begins
+            .map(|begins| Ok(begins?.unwrap_or(0)))
+            .collect::<Result<_, Failure>>()?;
+        let (mut first, mut first_commit, mut runs) = (vec![0; sessions], 0, Vec::new());
+        if begins.iter().any(|begins| *begins > 0) {
             let manifest = Manifest::read(state_of(journal)).map_err(|e| Failure::new(e.to_string()))?;
             let anchors = manifest.iter().flat_map(|manifest| &manifest.anchors);
-            let Some(anchor) = anchors.into_iter().find(|anchor| anchor.position >= begins) else {
+            let of_session = |ends: &[u64], session: usize| ends.get(session).copied().unwrap_or(0);
+            let reaches_back = |ends: &[u64]| {
+                begins
+                    .iter()
+                    .enumerate()
+                    .all(|(s, begins)| of_session(ends, s) >= *begins)
+            };
+            let Some(anchor) = anchors.into_iter().find(|anchor| reaches_back(&anchor.ends())) else {
                 return Err(Failure::new(format!(
                     "{}: its first records have been removed, and no state is kept that a replay could begin with; raise journal.retain for the live run",
                     journal.display()
                 )));
             };
-            (first_position, first_commit, runs) = (anchor.position, anchor.commits, anchor.runs.clone());
+            let ends = anchor.ends();
+            first = (0..sessions).map(|session| of_session(&ends, session)).collect();
+            (first_commit, runs) = (anchor.commits, anchor.runs.clone());
         }
         let epochs = EpochLog::read(&LocalDisk, &epochs_of(journal), time_of(first_commit, 0))?;
         Ok(Recording {
             journal: journal.to_owned(),
             epochs,
-            first_position,
+            first,
             first_commit,
             runs,
         })
@@ -214,13 +380,9 @@ impl Recording {
 
     /// Tells it from any other.
     pub(super) fn fingerprint(&self) -> String {
-        let last = self.epochs.last();
-        let end = last.and_then(|epoch| epoch.ends.first()).copied().unwrap_or_default();
-        format!(
-            "journal {} from {} to {end}",
-            self.journal.display(),
-            self.first_position
-        )
+        let end: u64 = self.epochs.last().map_or(0, |epoch| epoch.ends.iter().sum());
+        let first: u64 = self.first.iter().sum();
+        format!("journal {} from {first} to {end}", self.journal.display())
     }
 
     /// The state that it begins with, for the workers of this process.
@@ -252,12 +414,16 @@ impl Recording {
         }
         let key = KeyEncryptionKey::load(&task.settings.keys.kek, state)?.key;
         let keys = Arc::new(SegmentKeys::new(&key));
-        let reader = JournalReader::new(LocalDisk, &records_of(&self.journal), keys, self.first_position);
-        let records = Records::new(reader, Restorer::new(&vault, &key)?);
+        let of_session = |(session, first): (usize, &u64)| {
+            let folder = records_of(&self.journal, session);
+            let reader = JournalReader::new(LocalDisk, &folder, Arc::clone(&keys), *first);
+            Ok(Records::new(reader, Restorer::new(&vault, &key)?))
+        };
+        let records = self.first.iter().enumerate().map(of_session);
         Ok(Recorded::new(
             self.epochs.clone(),
-            records,
-            self.first_position,
+            records.collect::<Result<_, Failure>>()?,
+            self.first.clone(),
             workers,
             task.settings.record.max_record_bytes,
         ))

@@ -10,14 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::preparation::{Input, Task, prepare};
+use super::receiving::Receiving;
 use super::workers::{Work, run_workers};
 use super::{Failure, tell};
 use crate::alerts::{Broker, Couriers, Outbox};
 use crate::cluster::{Interrupted, Topology, halt};
-use crate::disk::LocalDisk;
 use crate::observe::{Board, Screen, Summary, explained, grouped, of_day, span};
 use crate::settings::{Settings, Source};
-use crate::source::{Asked, Connectivity, endpoint, subscribe};
+use crate::source::endpoint;
 
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(200);
@@ -37,13 +37,14 @@ pub(super) struct LiveRun {
 }
 
 impl LiveRun {
-    /// Runs until `interrupted`, and then commits what has come. `subscribed` is called once the broker has agreed.
+    /// Runs until `interrupted`, and then commits what has come. `subscribed` is called once the broker has agreed. The summary is process
+    /// 0's.
     pub(super) fn run(
         self,
         topology: &Topology,
         interrupted: &Interrupted,
         subscribed: impl FnOnce(),
-    ) -> Result<Summary, Failure> {
+    ) -> Result<Option<Summary>, Failure> {
         let started = Instant::now();
         let LiveRun {
             settings,
@@ -51,65 +52,45 @@ impl LiveRun {
             state,
             title,
         } = self;
+        let is_first = topology.process() == 0;
         let threshold = settings.alerts.threshold;
-        let (source, most) = (settings.source.clone(), settings.record.max_record_bytes);
         let stays_behind = settings.windows.out_of_orderness.0;
         let board = Arc::new(Board::new(settings.record.measures.clone(), stays_behind));
         let task = Task {
-            input: Input::Live(source.topics.clone()),
+            input: Input::Live(settings.source.topics.clone()),
             speed: None,
             settings,
             output,
             state,
             passing: false,
         };
-        let preparation = prepare(&task, topology, interrupted)?;
-        let outbox = preparation.continuation.as_ref().and_then(|found| found.outbox.clone());
+        let mut preparation = prepare(&task, topology, interrupted)?;
         let before = preparation.owned.as_ref().map(|owned| owned.found.tally.clone());
-        let told = Arc::clone(&board);
-        let screen = io::stdout().is_terminal();
-        let mut asked = Asked::find(LocalDisk, &task.state, &source);
-        let not_kept = |e| Failure::new(format!("{}: {e}", task.state.display()));
-        asked.asking().map_err(not_kept)?;
-        let subscription = subscribe(&source, most, asked.gone(), move |connectivity| {
-            let lost = match connectivity {
-                Connectivity::Connected => None,
-                Connectivity::Lost(why) => Some(why),
-                Connectivity::Notice(what) => {
-                    if !screen {
-                        tell(what);
-                    }
-                    return;
-                }
-            };
-            if !screen {
-                tell(lost.as_deref().unwrap_or("connected again"));
-            }
-            told.connection(lost);
-        })?;
-        asked.agreed().map_err(not_kept)?;
-        subscribed();
+        let screen = is_first && topology.processes() == 1 && io::stdout().is_terminal();
+        let lines = std::mem::take(&mut preparation.lines);
+        let sessions = preparation.continuation.as_ref().map_or(0, |found| found.first.len());
+        let outbox = preparation.continuation.as_ref().and_then(|found| found.outbox.clone());
+        let receiving = Receiving::begin(&task, topology, sessions, lines, &board, screen)?;
         let couriers = outbox
             .map(|outbox| deliver(&outbox, &task.settings, screen))
             .transpose()?;
-        let display = Display::start(
-            Arc::clone(&board),
-            interrupted.clone(),
-            screen.then_some((title, threshold)),
-        );
-        let finished = run_workers(
-            &task,
-            topology,
-            preparation,
-            Work::Live(subscription, board),
-            interrupted,
-        );
-        display.end();
+        let display = is_first.then(|| {
+            subscribed();
+            Display::start(
+                Arc::clone(&board),
+                interrupted.clone(),
+                screen.then_some((title, threshold)),
+                topology.processes() > 1,
+            )
+        });
+        let work = Work::Live(receiving, board);
+        let finished = run_workers(&task, topology, preparation, work, interrupted);
+        display.into_iter().for_each(Display::end);
         let finished = finished?;
         let alerts_waiting = couriers.map(|couriers| couriers.finish(LAST_ALERTS));
-        let manifest = finished
-            .manifest
-            .ok_or_else(|| Failure::new("a live run has one process"))?;
+        let Some(manifest) = finished.manifest else {
+            return Ok(None);
+        };
         let tally = manifest.tally.since(&before.unwrap_or_default());
         let summary = Summary::new(
             task.settings.dataflow.name(),
@@ -128,7 +109,7 @@ impl LiveRun {
                 tally.records()
             )));
         }
-        Ok(summary)
+        Ok(Some(summary))
     }
 }
 
@@ -170,8 +151,9 @@ struct Display {
 }
 
 impl Display {
-    /// On a screen with title and threshold, else as lines.
-    fn start(board: Arc<Board>, interrupted: Interrupted, screen: Option<(String, f64)>) -> Display {
+    /// On a screen with title and threshold, else as lines. What has not been committed yet is known of this process only, and so left out
+    /// where there are `several`.
+    fn start(board: Arc<Board>, interrupted: Interrupted, screen: Option<(String, f64)>, several: bool) -> Display {
         let done = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&done);
         let thread = thread::spawn(move || {
@@ -179,7 +161,7 @@ impl Display {
             // A terminal that cannot be taken over still takes lines.
             let drawn = screen.map(|(title, threshold)| draw(&board, &interrupted, title, threshold, &done));
             if !matches!(drawn, Some(Ok(()))) {
-                write_lines(&board, &done);
+                write_lines(&board, several, &done);
             }
         });
         Display { done, thread }
@@ -210,7 +192,7 @@ fn draw(
     Ok(())
 }
 
-fn write_lines(board: &Board, done: &impl Fn() -> bool) {
+fn write_lines(board: &Board, several: bool, done: &impl Fn() -> bool) {
     let mut written = Instant::now();
     let mut anomalies = 0;
     while !done() {
@@ -232,11 +214,15 @@ fn write_lines(board: &Board, done: &impl Fn() -> bool) {
                 None => String::new(),
             };
             anomalies = view.anomalies;
+            let counted = match several {
+                true => (view.tally.readings, view.tally.anomalies),
+                false => (view.readings, view.anomalies),
+            };
             tell(format_args!(
                 "{} records/s; {} readings, {} anomalies{behind}; {} commits with {} windows{newest}",
                 grouped(view.records_per_second as u64),
-                grouped(view.readings),
-                grouped(view.anomalies),
+                grouped(counted.0),
+                grouped(counted.1),
                 view.commits,
                 grouped(view.tally.windows)
             ));

@@ -15,6 +15,7 @@ mod input_flags;
 mod inspect;
 mod live;
 mod preparation;
+mod receiving;
 mod replay;
 mod run;
 mod simulate;

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::durable::{self, Continuation, Recording};
+use super::durable::{self, Continuation, Ground, Recording};
 use super::replay::VAULT;
 use super::{Failure, tell};
-use crate::cluster::{Interrupted, Mesh, Topology, connect, secret};
-use crate::commit::{Belongings, Manifest, OutputFolder};
+use crate::cluster::{Interrupted, Line, Mesh, Topology, connect, connect_lines, secret};
+use crate::commit::{Belongings, Fence, Manifest, OutputFolder};
 use crate::devices::Collection;
+use crate::disk::LocalDisk;
 use crate::settings::Settings;
 use crate::source::{Inputs, Speed};
 use crate::vault::{KeyEncryptionKey, KeyNotice, PayloadSealer, Sealer, Vault};
@@ -60,8 +61,12 @@ impl Input {
 /// What is at hand.
 pub(super) struct Preparation {
     pub(super) mesh: Mesh,
+    /// To the other processes, in a live run.
+    pub(super) lines: Vec<Line>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) payloads: Arc<PayloadSealer>,
+    /// This run's claim on the folders.
+    pub(super) fence: Fence,
     /// Process 0's.
     pub(super) owned: Option<Owned>,
     /// Of a live run.
@@ -82,16 +87,31 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         0 => Some(take_up(task)?),
         _ => None,
     };
-    let welcome = first
-        .as_ref()
-        .map(|(owned, _)| owned.vault.wrapped_payload_key().to_vec())
-        .unwrap_or_default();
+    let mut welcome = Vec::new();
+    if let Some((owned, _)) = &first {
+        welcome.extend_from_slice(&owned.folder.incarnation().to_be_bytes());
+        welcome.extend_from_slice(owned.vault.wrapped_payload_key());
+        if topology.processes() > 1 {
+            owned.folder.show()?;
+        }
+    }
     let secret = secret::load(&task.state)?;
     let alike = match topology.processes() {
         1 => [0; 32], // there is nobody to compare with
         _ => fingerprint(task)?,
     };
     let mesh = connect(topology, &secret, alike, welcome, PATIENCE, interrupted)?;
+    let is_live = matches!(task.input, Input::Live(_));
+    let lines = match is_live {
+        true => connect_lines(topology, &secret, alike, PATIENCE, interrupted)?,
+        false => Vec::new(),
+    };
+    let told = mesh.welcome().split_first_chunk();
+    let (incarnation, payload_key) = told.ok_or_else(|| Failure::new("process 0 has told nothing of its folders"))?;
+    let fence = Fence::of(LocalDisk, &task.state, u64::from_be_bytes(*incarnation));
+    if first.is_none() {
+        find_folders(task, topology, &fence)?;
+    }
     // The others come to the key once process 0 has it: what is wrong with it is told once.
     let (owned, key, sealer) = match first {
         Some((owned, key)) => {
@@ -100,33 +120,61 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         }
         None => {
             let key = load_key(task)?.0;
-            let sealer = Sealer::new(&key)?;
+            let sealer = match is_live {
+                true => Sealer::beside(&key, &task.state.join(VAULT))?,
+                false => Sealer::new(&key)?,
+            };
             (None, key, sealer)
         }
     };
-    let payloads = Arc::new(PayloadSealer::from_wrapped(&key, mesh.welcome())?);
+    let payloads = Arc::new(PayloadSealer::from_wrapped(&key, payload_key)?);
     let sealer = Arc::new(sealer);
-    let continuation = match (&task.input, &owned) {
-        (Input::Live(_), Some(Owned { found, .. })) => {
-            let devices = found.belongs_to.devices.as_deref();
-            Some(durable::take_up(
+    let continuation = match is_live {
+        false => None,
+        true => {
+            let read =
+                || Manifest::read(&task.state).map_err(|e| Failure::new(format!("{}: {e}", task.state.display())));
+            let found = match &owned {
+                Some(owned) => owned.found.clone(),
+                None => read()?.ok_or_else(|| Failure::new("process 0 has left no manifest"))?,
+            };
+            Some(durable::take_up(&Ground {
                 task,
-                found,
-                devices,
-                &key,
-                &sealer,
-                topology.workers(),
-            )?)
+                topology,
+                found: &found,
+                fence: fence.clone(),
+                key: &key,
+                sealer: &sealer,
+            })?)
         }
-        _ => None,
     };
     Ok(Preparation {
         mesh,
+        lines,
         sealer,
         payloads,
+        fence,
         owned,
         continuation,
     })
+}
+
+/// That this process finds the folders of process 0 where its own command says.
+fn find_folders(task: &Task, topology: &Topology, fence: &Fence) -> Result<(), Failure> {
+    let other = |what: &str, path: &Path| {
+        Failure::new(format!(
+            "process {}: {} is not the {what} folder of process 0: all processes must reach the same folders; put them on a file system that all machines share, and give its path",
+            topology.process(),
+            path.display()
+        ))
+    };
+    if fence.check().is_err() {
+        return Err(other("state", &task.state));
+    }
+    match OutputFolder::is_shown(&task.output, fence.incarnation()) {
+        true => Ok(()),
+        false => Err(other("output", &task.output)),
+    }
 }
 
 /// Process 0's part.
@@ -172,6 +220,10 @@ fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
     let build = build_digest().map_err(|e| Failure::new(format!("the program's own file cannot be read ({e})")))?;
     hash.update(build);
     let input = task.input.fingerprint()?.unwrap_or_default();
+    let sessions = match &task.input {
+        Input::Live(_) => task.settings.source.sessions,
+        _ => 0,
+    };
     let speed = task.speed.map_or_else(String::new, |speed| speed.to_string());
     for part in [
         PROGRAM,
@@ -179,6 +231,7 @@ fn fingerprint(task: &Task) -> Result<[u8; 32], Failure> {
         &input,
         &task.settings.replay.epoch_records.to_string(),
         &speed,
+        &sessions.to_string(),
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);

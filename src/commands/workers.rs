@@ -13,20 +13,16 @@ use timely::dataflow::operators::{Exchange, Inspect, Probe};
 use timely::worker::Worker;
 
 use super::Failure;
-use super::durable::Continuation;
 use super::preparation::{Input as From, Owned, Preparation, Task};
-use super::tell;
+use super::receiving::Receiving;
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
 use crate::commit::Manifest;
 use crate::dataflows::{Equipment, KeptByOne, Shared, Sources, build, parser};
 use crate::devices::Collection;
-use crate::journal::JournalError;
 use crate::judge::Trial;
 use crate::observe::{Board, Stages, Usage, show_progress};
-use crate::operators::{Committer, DeviceKey, DeviceUpdate, Mark, UnknownDevices};
-use crate::source::{
-    Chunk, Cut, Feed, FeedHandle, Inputs, Live, LiveCut, Reader, SourceError, Subscription, Time, start,
-};
+use crate::operators::{Committer, DeviceKey, DeviceUpdate, HandOver, Mark, UnknownDevices};
+use crate::source::{Chunk, Cut, Feed, FeedHandle, Inputs, Reader, SourceError, Time, start};
 
 /// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small.
 const IN_FLIGHT: usize = 8;
@@ -57,8 +53,8 @@ pub(super) enum Work {
     Replay(Inputs),
     /// The same, and what was made of every reading is remembered.
     Backtest(Inputs),
-    /// A subscription until an interruption, and then all that has come; the board shows how it goes.
-    Live(Subscription, Arc<Board>),
+    /// The sessions until an interruption, and then all that has come; the board shows how it goes.
+    Live(Receiving, Arc<Board>),
     /// What a live run has received, as it was cut.
     Recording,
 }
@@ -73,18 +69,20 @@ pub(super) fn run_workers(
 ) -> Result<Finished, Failure> {
     let Preparation {
         mesh,
+        lines: _,
         sealer,
         payloads,
+        fence,
         owned,
         continuation,
     } = preparation;
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
-    let found = owned.as_ref().map(|owned| &owned.found);
     let judged = matches!(work, Work::Backtest(_));
     let fail = |error: SourceError| halt(error);
     let all = (workers * topology.processes(), first..first + workers);
-    let (mut checkpoints, mut keeping, mut outbox) = (None, None, None);
+    let (mut checkpoints, mut keeping, mut hand_over) = (None, None, None);
+    let (mut outbox, mut alerting) = (None, false);
     let (feeds, board, shown) = match work {
         Work::Recording => {
             let From::Recording(recording) = &task.input else {
@@ -106,47 +104,30 @@ pub(super) fn run_workers(
             let shown = (topology.process() == 0).then(|| show_progress(reader.progress(), inputs.bytes()));
             (start(reader, workers, fail), None, shown)
         }
-        Work::Live(subscription, board) => {
-            let cut = LiveCut {
-                epoch_records: settings.replay.epoch_records,
-                commit_records: settings.output.commit_rows,
-                commit_bytes: settings.output.commit_bytes,
-                commit_interval: settings.output.commit_interval.into(),
-                idle_after: settings.windows.idle_after.into(),
-                max_record_bytes: settings.record.max_record_bytes,
-                workers,
-                first_commit: found.map_or(0, |found| found.commits),
-                first_position: found.map_or(0, Manifest::position),
-            };
-            let stop = interrupted.clone();
-            let Continuation {
-                durable,
-                checkpoints: state,
-                keeping: kept,
-                outbox: alerts,
-            } = continuation.ok_or_else(|| Failure::new("a live run has one process"))?;
-            (checkpoints, keeping, outbox) = (Some(state), Some(kept), alerts);
-            let failed = |error: JournalError| halt(error);
-            let live = Live::new(
-                subscription,
-                durable,
-                cut,
-                move || stop.is_set(),
-                failed,
-                |told| tell(format_args!("wardflow: {told}")),
-            );
-            (start(live, workers, fail), Some(board), None)
+        Work::Live(receiving, board) => {
+            let continuation = continuation.ok_or_else(|| Failure::new("a live run has journals"))?;
+            checkpoints = Some(continuation.checkpoints.clone());
+            (outbox, alerting) = (continuation.outbox.clone(), continuation.alerting);
+            hand_over = (topology.process() > 0).then(|| continuation.snapshots.clone());
+            let (feeds, kept) = receiving.start(task, topology, continuation, interrupted)?;
+            keeping = kept;
+            (feeds, Some(board), None)
         }
     };
     // Each worker takes its own out of here when it starts.
     let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
-    let alerting = outbox.is_some();
     let owned = Mutex::new(owned.map(|owned| (owned, keeping, outbox)));
+    let hand_over = Mutex::new(
+        hand_over
+            .zip(checkpoints.as_ref())
+            .map(|(snapshots, state)| HandOver::start(state, snapshots, fence.clone())),
+    );
     let shared = Shared {
         settings,
         sealer,
         payloads,
         output: task.output.clone(),
+        incarnation: fence.incarnation(),
         board: board.clone(),
         judged,
         checkpoints: checkpoints.clone(),
@@ -200,7 +181,11 @@ pub(super) fn run_workers(
             }
         };
         let watched = Stages::watch(worker);
-        let equipment = Equipment::new(shared.clone(), kept);
+        let hand_over = match worker.index() == first {
+            true => hand_over.lock().expect(lost).take(),
+            false => None,
+        };
+        let equipment = Equipment::new(shared.clone(), kept).handing_over(hand_over);
         let show = || {
             if let (Some(board), Some(committer)) = (&board, &committer)
                 && let Some(committer) = committer.borrow().as_ref()

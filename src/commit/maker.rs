@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Anchor, Manifest, OutputFolder, Staged};
+use super::{FenceError, Manifest, OutputFolder, Staged};
 use crate::alerts::{Outbox, OutboxError};
 use crate::disk::{Disk, LocalDisk, crash_point};
 use crate::sink::SinkError;
-use crate::snapshot::{Entry, SnapshotError, Snapshots};
+use crate::snapshot::{Entry, Run, SnapshotError, Snapshots};
 
 /// What a live run keeps of its state and journal.
 pub struct Keeping<D: Disk = LocalDisk> {
@@ -23,14 +23,24 @@ pub struct Keeping<D: Disk = LocalDisk> {
     pub outbox: Option<Arc<Outbox<D>>>,
 }
 
-/// What the journal has to do with commits.
+/// What the journals have to do with commits.
 pub trait JournalLink: Send {
-    /// A commit up to this position is being made: whether its state is to be an anchor, and the position before which no anchor is needed
-    /// any more.
-    fn committing(&mut self, position: u64) -> (bool, u64);
+    /// A commit of this number is being made.
+    fn committing(&mut self, number: u32) -> Wish;
 
     /// It has been made.
     fn committed(&mut self, manifest: &Manifest);
+}
+
+/// What the journals say to a commit.
+#[derive(Default)]
+pub struct Wish {
+    /// The position behind it in each journal.
+    pub ends: Vec<u64>,
+    /// Whether its state is to be an anchor.
+    pub anchor: bool,
+    /// The position in each journal before which no anchor is of use any more.
+    pub kept_from: Vec<u64>,
 }
 
 /// What a commit is made of.
@@ -55,6 +65,8 @@ pub enum CommitError {
     Files(SinkError),
     State(SnapshotError),
     Alerts(OutboxError),
+    /// Another run has the state folder.
+    Fenced(FenceError),
 }
 
 impl std::fmt::Display for CommitError {
@@ -63,6 +75,7 @@ impl std::fmt::Display for CommitError {
             CommitError::Files(error) => error.fmt(f),
             CommitError::State(error) => error.fmt(f),
             CommitError::Alerts(error) => error.fmt(f),
+            CommitError::Fenced(error) => error.fmt(f),
         }
     }
 }
@@ -78,6 +91,12 @@ impl From<SinkError> for CommitError {
 impl From<OutboxError> for CommitError {
     fn from(error: OutboxError) -> Self {
         CommitError::Alerts(error)
+    }
+}
+
+impl From<FenceError> for CommitError {
+    fn from(error: FenceError) -> Self {
+        CommitError::Fenced(error)
     }
 }
 
@@ -138,7 +157,7 @@ impl Maker {
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn finish(mut self, complete: bool) -> Result<Manifest, SinkError> {
+    pub fn finish(mut self, complete: bool) -> Result<Manifest, CommitError> {
         let folder = self.wait();
         let mut manifest = locked(&self.manifest).clone();
         manifest.complete |= complete;
@@ -182,6 +201,12 @@ impl<D: Disk> Commits<D> {
         }
     }
 
+    /// The run's number among those that have taken up the folders.
+    #[cfg(test)]
+    pub fn incarnation(&self) -> u64 {
+        self.folder.incarnation()
+    }
+
     fn run(mut self, jobs: &Receiver<Job>, fail: impl Fn(CommitError)) -> OutputFolder<D> {
         for job in jobs {
             if let Err(error) = self.make(job) {
@@ -206,9 +231,13 @@ impl<D: Disk> Commits<D> {
         files.sort();
         manifest.commits = number + 1;
         manifest.last = files;
+        manifest.incarnation = self.folder.incarnation();
         manifest.tally.add(&staged.tally);
+        self.folder.check()?;
+        let mut there = manifest.kept_runs();
         if let Some(keeping) = &mut self.keeping {
-            keeping.add(&mut manifest, number, changes)?;
+            there.extend(keeping.add(&mut manifest, number, changes, staged.runs)?);
+            self.folder.check()?; // that took a while
         }
         match number < self.made_before {
             true => self.folder.republish(&manifest)?,
@@ -217,42 +246,59 @@ impl<D: Disk> Commits<D> {
         crash_point("commit.published");
         *locked(&self.manifest) = manifest.clone();
         if let Some(keeping) = &mut self.keeping {
-            keeping.let_go(&manifest)?;
+            keeping.let_go(&there, &manifest)?;
         }
         Ok(())
     }
 }
 
 impl<D: Disk> Keeping<D> {
-    /// Adds a commit's changes of state to the manifest, and merges what has piled up.
-    fn add(&mut self, manifest: &mut Manifest, number: u32, changes: Vec<Entry>) -> Result<(), CommitError> {
+    /// Adds a commit's changes of state to the manifest, those that the other processes have written among them, and merges what has piled up;
+    /// which runs are new.
+    fn add(
+        &mut self,
+        manifest: &mut Manifest,
+        number: u32,
+        changes: Vec<Entry>,
+        mut others: Vec<Run>,
+    ) -> Result<Vec<Run>, CommitError> {
         if let Some(outbox) = &self.outbox {
             outbox.sync()?;
         }
-        manifest.runs.extend(self.snapshots.write(number, changes)?);
+        let mut new: Vec<Run> = self.snapshots.write(number, changes)?.into_iter().collect();
+        // What each process has changed with one commit is of keys that no other has: only the commits' order matters.
+        others.sort_by(|a, b| a.name.cmp(&b.name));
+        new.append(&mut others);
+        manifest.runs.extend_from_slice(&new);
         crash_point("commit.snapshot");
         if let Some(due) = Snapshots::<D>::due(&manifest.runs) {
-            let merged = self.snapshots.merge(&manifest.runs[due.clone()], due.start == 0)?;
+            let merged = self
+                .snapshots
+                .merge(number, &manifest.runs[due.clone()], due.start == 0)?;
             manifest.runs.splice(due, merged);
         }
-        let (anchor, needed_from) = self.journal.committing(manifest.position());
-        manifest.anchors.retain(|anchor| anchor.position >= needed_from);
+        let Wish {
+            ends,
+            anchor,
+            kept_from,
+        } = self.journal.committing(number);
+        manifest.set_ends(ends);
+        let reaches_back = |ends: Vec<u64>| ends.iter().zip(&kept_from).all(|(end, kept_from)| end >= kept_from);
+        manifest.anchors.retain(|anchor| reaches_back(anchor.ends()));
         if anchor {
-            manifest.anchors.push(Anchor {
-                commits: manifest.commits,
-                position: manifest.position(),
-                runs: manifest.runs.clone(),
-            });
+            manifest.anchor();
         }
-        Ok(())
+        Ok(new)
     }
 
-    /// Removes the runs that neither the state nor an anchor is made of.
-    fn let_go(&mut self, manifest: &Manifest) -> Result<(), CommitError> {
+    /// Removes the runs that neither the state nor an anchor is made of any more. What else is in the folder may be of the next commit.
+    fn let_go(&mut self, there: &[Run], manifest: &Manifest) -> Result<(), CommitError> {
         self.journal.committed(manifest);
         if let Some(outbox) = &self.outbox {
             outbox.let_go()?;
         }
-        Ok(self.snapshots.remove_all_but(&manifest.kept_runs())?)
+        let kept = manifest.kept_runs();
+        let gone = there.iter().filter(|run| !kept.contains(run));
+        Ok(self.snapshots.remove(gone)?)
     }
 }

@@ -16,8 +16,8 @@ use crate::snapshot::Run;
 
 const NAME: &str = "manifest.json";
 /// Of the manifest's form; another one is refused, never guessed at.
-const VERSION: u32 = 2;
-/// The first had no state of the dataflow.
+const VERSION: u32 = 3;
+/// The first had no state of the dataflow, the second only one journal.
 const OLDEST: u32 = 1;
 
 /// Where a state folder keeps it.
@@ -60,7 +60,24 @@ pub struct Anchor {
     pub commits: u32,
     /// The position behind the last record in them.
     pub position: u64,
+    /// The same in each journal; empty: there is one.
+    #[serde(default)]
+    ends: Vec<u64>,
     pub runs: Vec<Run>,
+}
+
+impl Anchor {
+    /// The position behind the last record that is committed, in each journal.
+    pub fn ends(&self) -> Vec<u64> {
+        ends_or(&self.ends, self.position)
+    }
+}
+
+fn ends_or(ends: &[u64], position: u64) -> Vec<u64> {
+    match ends.is_empty() {
+        true => vec![position],
+        false => ends.to_vec(),
+    }
 }
 
 /// The state of an output after a commit.
@@ -72,8 +89,14 @@ pub struct Manifest {
     pub commits: u32,
     /// Files of the last commit: a crash may have come before all of them were published.
     pub last: Vec<StagedFile>,
+    /// The run that has staged them.
+    #[serde(default)]
+    pub incarnation: u64,
     /// Over all commits.
     pub tally: Tally,
+    /// The position behind the last committed record in each journal of a live run.
+    #[serde(default)]
+    ends: Vec<u64>,
     /// The dataflow's state behind the last commit, from the oldest run to the newest; of a live run only.
     #[serde(default)]
     pub runs: Vec<Run>,
@@ -91,7 +114,9 @@ impl Manifest {
             belongs_to,
             commits: 0,
             last: Vec::new(),
+            incarnation: 0,
             tally: Tally::default(),
+            ends: Vec::new(),
             runs: Vec::new(),
             anchors: Vec::new(),
             complete: false,
@@ -101,6 +126,25 @@ impl Manifest {
     /// The position behind the last record that is committed.
     pub fn position(&self) -> u64 {
         self.tally.records()
+    }
+
+    /// The same in each journal.
+    pub fn ends(&self) -> Vec<u64> {
+        ends_or(&self.ends, self.position())
+    }
+
+    pub(super) fn set_ends(&mut self, ends: Vec<u64>) {
+        self.ends = ends;
+    }
+
+    /// Keeps the state of now for replays to begin with.
+    pub(super) fn anchor(&mut self) {
+        self.anchors.push(Anchor {
+            commits: self.commits,
+            position: self.position(),
+            ends: self.ends.clone(),
+            runs: self.runs.clone(),
+        });
     }
 
     /// Every run that it refers to, each once.

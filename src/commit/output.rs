@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
+use super::fence::{Fence, FenceError};
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
 use crate::disk::{Disk, LocalDisk, crash_point};
@@ -22,6 +23,7 @@ pub struct OutputFolder<D: Disk = LocalDisk> {
     disk: D,
     output: PathBuf,
     state: PathBuf,
+    fence: Fence<D>,
     /// Keeps the lock while the run lasts.
     _lock: Option<File>,
 }
@@ -40,6 +42,7 @@ pub enum OutputError {
     Foreign { output: PathBuf, why: String },
     Unreadable { path: PathBuf, error: io::Error },
     Files(SinkError),
+    Fence(FenceError),
 }
 
 impl fmt::Display for OutputError {
@@ -82,11 +85,18 @@ impl fmt::Display for OutputError {
                 write!(f, "{}: {advice}", path.display())
             }
             OutputError::Files(error) => error.fmt(f),
+            OutputError::Fence(error) => error.fmt(f),
         }
     }
 }
 
 impl error::Error for OutputError {}
+
+impl From<FenceError> for OutputError {
+    fn from(error: FenceError) -> Self {
+        OutputError::Fence(error)
+    }
+}
 
 impl From<SinkError> for OutputError {
     fn from(error: SinkError) -> Self {
@@ -121,11 +131,19 @@ impl OutputFolder {
                 disk: LocalDisk,
                 output: output.to_owned(),
                 state: state.to_owned(),
+                fence: Fence::raise(&LocalDisk, state)?,
                 _lock: Some(lock),
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(OutputError::InUse(state.to_owned())),
             Err(e) => Err(unreadable(&path)(e.into())),
         }
+    }
+}
+
+impl OutputFolder {
+    /// Whether the run of this incarnation has left its sign there.
+    pub fn is_shown(output: &Path, incarnation: u64) -> bool {
+        sign_of(output, incarnation).exists()
     }
 }
 
@@ -136,6 +154,7 @@ impl<D: Disk> OutputFolder<D> {
         disk.create_shared_folder(output)?;
         disk.create_folder(state)?;
         Ok(OutputFolder {
+            fence: Fence::raise(&disk, state).map_err(io::Error::other)?,
             disk,
             output: output.to_owned(),
             state: state.to_owned(),
@@ -145,6 +164,41 @@ impl<D: Disk> OutputFolder<D> {
 
     pub fn output(&self) -> &Path {
         &self.output
+    }
+
+    /// This run's number among those that have taken up the state folder.
+    pub fn incarnation(&self) -> u64 {
+        self.fence.incarnation()
+    }
+
+    /// This run's claim on the state folder.
+    pub fn fence(&self) -> &Fence<D> {
+        &self.fence
+    }
+
+    /// Leaves a sign in the output, by which another process of this run can tell that it sees the same folder.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn show(&self) -> Result<(), OutputError> {
+        let sign = sign_of(&self.output, self.incarnation());
+        let folder = sign.parent().unwrap_or(&self.output);
+        let made = self
+            .disk
+            .create_shared_folder(folder)
+            .and_then(|()| self.disk.create(&sign));
+        made.map(drop).map_err(unreadable(&sign))
+    }
+
+    /// That the folders are still this run's.
+    pub(super) fn check(&self) -> Result<(), FenceError> {
+        self.fence.check()
+    }
+
+    /// Where this run stages the files of a commit.
+    #[cfg(test)]
+    pub fn staging(&self, commit: u32) -> PathBuf {
+        staging(&self.output, self.incarnation(), commit)
     }
 
     /// Takes up the output for a run of `belongs_to`: finishes what a crash interrupted, removes what was never committed.
@@ -163,7 +217,7 @@ impl<D: Disk> OutputFolder<D> {
                     return Err(self.foreign(why));
                 }
                 // What is visible already stays: what is staged in its place is of a repetition that was interrupted, and may be half.
-                self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::Stays)?;
+                self.publish(&manifest, Visible::Stays)?;
                 if manifest.belongs_to != belongs_to {
                     manifest.belongs_to = belongs_to;
                     manifest.write_to(&self.disk, &self.state)?;
@@ -203,7 +257,7 @@ impl<D: Disk> OutputFolder<D> {
     /// A folder that cannot be written; then a later start finishes the commit.
     pub fn commit(&self, manifest: &Manifest) -> Result<(), SinkError> {
         manifest.write_to(&self.disk, &self.state)?;
-        self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::IsReplaced)
+        self.publish(manifest, Visible::IsReplaced)
     }
 
     /// Makes a commit again that an earlier run of the same replay has made: the same files take the places of their equals,
@@ -212,14 +266,15 @@ impl<D: Disk> OutputFolder<D> {
     /// # Errors
     /// A folder that cannot be written.
     pub fn republish(&self, manifest: &Manifest) -> Result<(), SinkError> {
-        self.publish(manifest.commits.saturating_sub(1), &manifest.last, Visible::IsReplaced)
+        self.publish(manifest, Visible::IsReplaced)
     }
 
     /// Moves staged files to where readers look. Repeating it does no harm.
-    fn publish(&self, commit: u32, files: &[StagedFile], visible: Visible) -> Result<(), SinkError> {
+    fn publish(&self, manifest: &Manifest, visible: Visible) -> Result<(), SinkError> {
         let mut folders = BTreeSet::new();
-        for file in files {
-            let from = staging(&self.output, commit).join(StagedFile::staged(&file.path));
+        let commit = manifest.commits.saturating_sub(1);
+        for file in &manifest.last {
+            let from = staging(&self.output, manifest.incarnation, commit).join(StagedFile::staged(&file.path));
             let to = self.output.join(&file.path);
             let folder = to.parent().unwrap_or(&self.output).to_owned();
             if folders.insert(folder.clone()) {
@@ -263,14 +318,23 @@ impl<D: Disk> OutputFolder<D> {
     }
 }
 
+/// The sign of a run of several processes.
+fn sign_of(output: &Path, incarnation: u64) -> PathBuf {
+    staging_root(output).join(format!("{incarnation}/run"))
+}
+
 /// Where all that is not committed waits.
 pub fn staging_root(output: &Path) -> PathBuf {
     output.join(STAGING)
 }
 
-/// Where the files of a commit to `output` wait.
-pub fn staging(output: &Path, commit: u32) -> PathBuf {
-    staging_root(output).join(format!("{commit:08}"))
+/// Where the files of a commit to `output` wait that a run of this incarnation has staged.
+pub fn staging(output: &Path, incarnation: u64, commit: u32) -> PathBuf {
+    match incarnation {
+        // Of a program before incarnations were counted.
+        0 => staging_root(output).join(format!("{commit:08}")),
+        _ => staging_root(output).join(format!("{incarnation}/{commit:08}")),
+    }
 }
 
 /// The first thing in which two runs differ, told to the user.
@@ -334,7 +398,7 @@ mod tests {
 
     fn stage(folder: &OutputFolder, commit: u32, name: &str) -> StagedFile {
         let path = format!("readings/date=2024-01-01/{name}.parquet");
-        let staged = staging(folder.output(), commit).join(StagedFile::staged(&path));
+        let staged = folder.staging(commit).join(StagedFile::staged(&path));
         fs::create_dir_all(staged.parent().expect("a folder")).expect("created");
         fs::write(staged, name).expect("written");
         StagedFile {
@@ -350,6 +414,7 @@ mod tests {
         let open = || OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
         let folder = open();
         let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        manifest.incarnation = folder.incarnation();
         (manifest.commits, manifest.last) = (1, vec![stage(&folder, 0, "one"), stage(&folder, 0, "two")]);
         manifest
             .write_to(&LocalDisk, &folder.state)
@@ -373,11 +438,12 @@ mod tests {
         let open = || OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
         let folder = open();
         let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        manifest.incarnation = folder.incarnation();
         (manifest.commits, manifest.last) = (1, vec![stage(&folder, 0, "whole")]);
         folder.commit(&manifest).expect("committed");
         let visible = folder.output().join(&manifest.last[0].path);
         stage(&folder, 0, "whole");
-        let again = staging(folder.output(), 0).join(StagedFile::staged(&manifest.last[0].path));
+        let again = folder.staging(0).join(StagedFile::staged(&manifest.last[0].path));
         fs::write(again, "ha").expect("half of it, and then the crash");
         drop(folder);
 
@@ -448,12 +514,13 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary folder");
         let folder = OutputFolder::open(&root.path().join("out"), &root.path().join("state")).expect("opened");
         let mut manifest = folder.take_up(belongings("a")).expect("fresh");
+        manifest.incarnation = folder.incarnation();
         let days = |commit: u32| {
             (1..=20).map(move |day| (commit, format!("readings/date=2024-01-{day:02}/part-{commit}.parquet")))
         };
         let stage_all = |commit: u32| -> Vec<StagedFile> {
             let stage = |(commit, path): (u32, String)| {
-                let staged = staging(folder.output(), commit).join(StagedFile::staged(&path));
+                let staged = folder.staging(commit).join(StagedFile::staged(&path));
                 fs::create_dir_all(staged.parent().expect("a folder")).expect("created");
                 fs::write(staged, &path).expect("written");
                 StagedFile {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Reason;
 use crate::sink::StagedFile;
+use crate::snapshot::Run;
 
 /// Where the records of a commit went, and what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,9 +75,11 @@ impl Tally {
     }
 }
 
-/// What one worker has ready for a commit: files that are durable but not yet visible, and counts.
+/// What one worker has ready for a commit: files that are durable but not yet visible, counts, and durable changes of the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Staged {
     pub files: Vec<StagedFile>,
     pub tally: Tally,
+    /// Of the processes but the first, whose own changes the one who commits writes.
+    pub runs: Vec<Run>,
 }

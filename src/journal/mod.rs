@@ -4,6 +4,8 @@
 //! replay years later. It is the record of what came and, with the [epoch log](EpochLog), of how it was cut into epochs: what
 //! makes a live run repeatable.
 //!
+//! Each session at the broker has a journal, and one epoch log binds them all: the order of their records is what it says.
+//!
 //! A journal is a folder of **segments**, each named by the position of its first record. A segment is a header with its own key,
 //! wrapped by the key-encryption key, and **frames**: one for each group of records that became durable together, compressed, sealed
 //! under the segment's key (AES-256-GCM, the frame's first position as nonce) and checksummed. Names and dates of birth are cut out of
@@ -31,6 +33,8 @@ pub use identity::{Restorer, Separator};
 pub use reader::JournalReader;
 pub use writer::{Journal, Limits, TornTail};
 
+use crate::commit::FenceError;
+use crate::disk::Disk;
 use crate::vault::VaultError;
 
 /// Where a state folder keeps its journal.
@@ -38,9 +42,16 @@ pub fn folder_of(state: &Path) -> PathBuf {
     state.join("journal")
 }
 
-/// Where the records of the one source are; there may be more sources one day.
-pub fn records_of(journal: &Path) -> PathBuf {
-    journal.join("0")
+/// Where the records of a session are, which is a journal of its own.
+pub fn records_of(journal: &Path, session: usize) -> PathBuf {
+    journal.join(session.to_string())
+}
+
+/// How many sessions have a journal here: their numbers have no gaps.
+pub fn sessions_of(disk: &impl Disk, journal: &Path) -> usize {
+    (0..)
+        .take_while(|session| disk.has(&records_of(journal, *session)))
+        .count()
 }
 
 /// Where the epoch log is.
@@ -73,6 +84,8 @@ pub enum JournalError {
         position: u64,
     },
     Vault(VaultError),
+    /// Another run has the state folder.
+    Fenced(FenceError),
 }
 
 impl fmt::Display for JournalError {
@@ -108,6 +121,7 @@ impl fmt::Display for JournalError {
                 folder.display()
             ),
             JournalError::Vault(error) => error.fmt(f),
+            JournalError::Fenced(error) => error.fmt(f),
         }
     }
 }
@@ -117,6 +131,12 @@ impl error::Error for JournalError {}
 impl From<VaultError> for JournalError {
     fn from(error: VaultError) -> Self {
         JournalError::Vault(error)
+    }
+}
+
+impl From<FenceError> for JournalError {
+    fn from(error: FenceError) -> Self {
+        JournalError::Fenced(error)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Journal, epoch log, state and commits, crashing at every step.
+//! Journals, epoch log, state and commits, crashing at every step.
 //!
-//! A small model of a live run over a disk in memory: a broker that sends again what was not acknowledged, a dataflow that keeps
+//! A small model of a live run over a disk in memory: a broker that shares its messages out among sessions and sends again what was not acknowledged, a dataflow that keeps
 //! a running hash for each key, commits of its rows. The disk fails at one step; the next start finds what such a crash leaves, goes
-//! on, and perhaps crashes again. In the end the visible rows must be those of the journal taken in one go, and everything acknowledged
+//! on, and perhaps crashes again. In the end the visible rows must be those of the journals taken in one go as the epoch log says, and everything acknowledged
 //! must be among them, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,18 +13,22 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 use zeroize::Zeroizing;
 
-use super::{Entry, Epoch, EpochLog, Journal, JournalReader, Limits, Start};
-use crate::commit::{Belongings, Commits, Job, JournalLink, Keeping, Manifest, OutputFolder, Staged, Tally, staging};
+use super::{Entry, Epoch, EpochLog, Journal, JournalReader, Limits, Start, records_of};
+use crate::commit::{
+    Belongings, Commits, Job, JournalLink, Keeping, Manifest, OutputFolder, Staged, Tally, Wish, staging,
+};
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, DiskFile};
 use crate::sink::StagedFile;
 use crate::snapshot::{Entry as Change, Snapshots};
-use crate::source::{commit_of, time_of};
+use crate::source::{CommitEnds, commit_of, time_of};
 use crate::vault::{KeyEncryptionKey, SegmentKeys};
 
 const OUTPUT: &str = "/out";
 const STATE: &str = "/state";
-const RECORDS: &str = "/state/journal/0";
+const JOURNAL: &str = "/state/journal";
+/// Each with a journal.
+const SESSIONS: usize = 2;
 const EPOCHS: &str = "/state/journal/epochs";
 const SNAPSHOTS: &str = "/state/snapshots";
 /// Messages of a whole run.
@@ -100,11 +104,14 @@ impl Model {
     }
 }
 
-struct NoRetention;
+struct NoRetention(CommitEnds);
 
 impl JournalLink for NoRetention {
-    fn committing(&mut self, _: u64) -> (bool, u64) {
-        (false, 0)
+    fn committing(&mut self, number: u32) -> Wish {
+        Wish {
+            ends: self.0.of(number),
+            ..Wish::default()
+        }
     }
     fn committed(&mut self, _: &Manifest) {}
 }
@@ -115,12 +122,42 @@ struct Run<'a> {
     broker: &'a mut Broker,
     draws: Draws,
     model: Model,
-    position: u64,
+    /// What has been taken of each journal, and the readers of the rest.
+    ends: Vec<u64>,
+    takers: Vec<Taker>,
+    of_commits: CommitEnds,
     commit: u32,
     epoch: u32,
     rows: String,
     staged: Staged,
     changes: Vec<Change>,
+}
+
+/// Takes records of a journal one by one.
+struct Taker {
+    reader: JournalReader<MemoryDisk>,
+    ahead: VecDeque<Entry>,
+}
+
+impl Taker {
+    fn new(disk: &MemoryDisk, session: usize, position: u64) -> Taker {
+        Taker {
+            reader: JournalReader::new(disk.clone(), &records(session), keys(), position),
+            ahead: VecDeque::new(),
+        }
+    }
+
+    fn next(&mut self) -> Outcome<Entry> {
+        if self.ahead.is_empty() {
+            let entries = self.reader.read()?;
+            self.ahead = entries.ok_or("an epoch's records are not in the journal")?.into();
+        }
+        Ok(self.ahead.pop_front().ok_or("a frame without records")?)
+    }
+}
+
+fn records(session: usize) -> PathBuf {
+    records_of(Path::new(JOURNAL), session)
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -162,16 +199,29 @@ impl Run<'_> {
         let restored = snapshots.load(&found.runs, 1)?;
         snapshots.remove_all_but(&found.kept_runs())?;
         let (mut log, uncommitted) = EpochLog::open(disk.clone(), Path::new(EPOCHS), time_of(found.commits, 0))?;
-        let needed = found.position();
-        let sealed = uncommitted.last().map_or(needed, |epoch| epoch.ends[0]);
+        let needed = match found.commits {
+            0 => vec![0; SESSIONS],
+            _ => found.ends(),
+        };
+        let sealed = uncommitted.last().map_or(needed.clone(), |epoch| epoch.ends.clone());
         let limits = Limits { segment_bytes: 400 };
-        let (mut journal, _) = Journal::open(disk.clone(), Path::new(RECORDS), keys(), limits, needed, sealed)?;
+        let mut journals = Vec::new();
+        for session in 0..SESSIONS {
+            let (needed, sealed) = (needed[session], sealed[session]);
+            let opened = Journal::open(disk.clone(), &records(session), keys(), limits, needed, sealed)?;
+            journals.push(opened.0);
+        }
+        let of_commits = CommitEnds::behind(found.commits, needed.clone());
         let mut run = Run {
             disk: disk.clone(),
             broker,
             draws,
             model: Model::restore(&restored.take(OPERATOR)),
-            position: needed,
+            takers: (0..SESSIONS)
+                .map(|session| Taker::new(disk, session, needed[session]))
+                .collect(),
+            ends: needed,
+            of_commits: of_commits.clone(),
             commit: found.commits,
             epoch: 0,
             rows: String::new(),
@@ -181,18 +231,16 @@ impl Run<'_> {
         let keeping = Keeping {
             outbox: None,
             snapshots,
-            journal: Box::new(NoRetention),
+            journal: Box::new(NoRetention(of_commits)),
         };
         let mut commits = Commits::continuing(folder, found, keeping);
-        let mut reader = JournalReader::new(disk.clone(), Path::new(RECORDS), keys(), needed);
-        let mut ahead: Vec<Entry> = Vec::new();
         for Epoch { time, ends, .. } in uncommitted {
             if commit_of(time) > run.commit {
                 run.make(&mut commits)?;
             }
             run.commit = commit_of(time);
             run.epoch = time as u32 + 1;
-            run.take(ends[0], &mut reader, &mut ahead)?;
+            run.take(ends)?;
         }
         let start = Start {
             program: "wardflow".into(),
@@ -200,41 +248,49 @@ impl Run<'_> {
             devices: None,
         };
         log.begin(&start, time_of(run.commit, run.epoch))?;
-        while run.position < journal.next() || !run.broker.next(1).is_empty() {
-            run.act(&mut journal, &mut log, &mut commits, &mut reader, &mut ahead)?;
+        while run.waiting(&journals) > 0 || !run.broker.next(1).is_empty() {
+            run.act(&mut journals, &mut log, &mut commits)?;
         }
         run.make(&mut commits)
+    }
+
+    /// Records that are in no epoch.
+    fn waiting(&self, journals: &[Journal<MemoryDisk>]) -> u64 {
+        let durable: u64 = journals.iter().map(Journal::next).sum();
+        durable - self.ends.iter().sum::<u64>()
     }
 
     /// Any one thing that a live run does.
     fn act(
         &mut self,
-        journal: &mut Journal<MemoryDisk>,
+        journals: &mut [Journal<MemoryDisk>],
         log: &mut EpochLog<MemoryDisk>,
         commits: &mut Commits<MemoryDisk>,
-        reader: &mut JournalReader<MemoryDisk>,
-        ahead: &mut Vec<Entry>,
     ) -> Outcome<()> {
         match self.draws.below(8) {
             0..=3 => {
                 let most = self.draws.below(4) + 1;
                 let messages = self.broker.next(most);
                 let entries: Vec<Entry> = messages.iter().map(|message| entry(*message)).collect();
-                journal.append(&entries)?;
+                journals[self.draws.below(SESSIONS)].append(&entries)?;
                 // Some acknowledgements get lost on their way.
                 if self.draws.below(4) > 0 {
                     self.broker.acknowledged.extend(messages);
                 }
             }
-            4..=6 if self.position < journal.next() => {
-                let end = self.position + 1 + self.draws.below((journal.next() - self.position) as usize) as u64;
+            4..=6 if self.waiting(journals) > 0 => {
+                let mut ends = Vec::new();
+                for (session, journal) in journals.iter().enumerate() {
+                    let most = journal.next() - self.ends[session];
+                    ends.push(self.ends[session] + self.draws.below(most as usize + 1) as u64);
+                }
                 log.append(&Epoch {
                     time: time_of(self.commit, self.epoch),
-                    ends: vec![end],
+                    ends: ends.clone(),
                     silence: None,
                 })?;
                 self.epoch += 1;
-                self.take(end, reader, ahead)?;
+                self.take(ends)?;
             }
             7 => self.make(commits)?,
             _ => {}
@@ -242,22 +298,25 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes the records before `end` through the dataflow.
-    fn take(&mut self, end: u64, reader: &mut JournalReader<MemoryDisk>, ahead: &mut Vec<Entry>) -> Outcome<()> {
-        while self.position < end {
-            if ahead.is_empty() {
-                ahead.extend(reader.read()?.ok_or("an epoch's records are not in the journal")?);
-            }
-            let (row, changes) = self.model.take(self.position, message_of(&ahead.remove(0)));
-            match row {
-                Some(row) => {
-                    self.rows.push_str(&row);
-                    self.staged.tally.readings += 1;
+    /// Takes the records before `ends` through the dataflow.
+    fn take(&mut self, ends: Vec<u64>) -> Outcome<()> {
+        self.of_commits.reached(self.commit, &ends);
+        let mut position = self.ends.iter().sum();
+        for (session, end) in ends.into_iter().enumerate() {
+            while self.ends[session] < end {
+                let message = message_of(&self.takers[session].next()?);
+                let (row, changes) = self.model.take(position, message);
+                match row {
+                    Some(row) => {
+                        self.rows.push_str(&row);
+                        self.staged.tally.readings += 1;
+                    }
+                    None => self.staged.tally.duplicates += 1,
                 }
-                None => self.staged.tally.duplicates += 1,
+                self.changes.extend(changes);
+                self.ends[session] += 1;
+                position += 1;
             }
-            self.changes.extend(changes);
-            self.position += 1;
         }
         Ok(())
     }
@@ -271,7 +330,7 @@ impl Run<'_> {
         let rows = std::mem::take(&mut self.rows);
         if !rows.is_empty() {
             let path = format!("readings/date=2024-01-01/part-{:08}-00.parquet", self.commit);
-            let file = staging(Path::new(OUTPUT), self.commit).join(StagedFile::staged(&path));
+            let file = staging(Path::new(OUTPUT), commits.incarnation(), self.commit).join(StagedFile::staged(&path));
             self.disk.create_shared_folder(file.parent().ok_or("a folder")?)?;
             let mut writing = self.disk.create(&file)?;
             writing.append(rows.as_bytes())?;
@@ -325,12 +384,13 @@ fn survive(mut disk: MemoryDisk, seed: u64, crashes: &[u64]) -> Result<(), Strin
             return Err(told(&error.to_string()));
         }
         disk = disk.after_crash(|most| chance.below(most));
-        if !visible(&disk).is_subset(&recorded(&disk).0.into_iter().collect()) {
+        let (rows, _) = recorded(&disk).map_err(|error| told(&error.to_string()))?;
+        if !visible(&disk).is_subset(&rows.into_iter().collect()) {
             return Err(told("rows are visible that are not of the journal"));
         }
     }
     Run::go(&disk, &mut broker, Draws(seed + 99)).map_err(|error| told(&error.to_string()))?;
-    let (rows, whole) = recorded(&disk);
+    let (rows, whole) = recorded(&disk).map_err(|error| told(&error.to_string()))?;
     if !whole || visible(&disk) != rows.iter().cloned().collect() {
         return Err(told("the visible rows are not those of the journal taken in one go"));
     }
@@ -342,22 +402,26 @@ fn survive(mut disk: MemoryDisk, seed: u64, crashes: &[u64]) -> Result<(), Strin
     }
 }
 
-/// The rows of the journal's records in one go through a fresh dataflow, up to a torn tail; and whether there is none.
-fn recorded(disk: &MemoryDisk) -> (Vec<String>, bool) {
-    let mut reader = JournalReader::new(disk.clone(), Path::new(RECORDS), keys(), 0);
+/// The rows of the journals' records in one go through a fresh dataflow, in the epoch log's order; and whether every record is in an epoch.
+fn recorded(disk: &MemoryDisk) -> Outcome<(Vec<String>, bool)> {
+    let mut takers: Vec<Taker> = (0..SESSIONS).map(|session| Taker::new(disk, session, 0)).collect();
     let (mut model, mut position, mut rows) = (Model::default(), 0, Vec::new());
-    loop {
-        match reader.read() {
-            Ok(Some(entries)) => {
-                for entry in entries {
-                    let row = model.take(position, message_of(&entry)).0;
-                    rows.extend(row.map(|row| row.trim_end().to_owned()));
-                    position += 1;
-                }
+    let mut before = [0; SESSIONS];
+    for epoch in EpochLog::read(disk, Path::new(EPOCHS), 0)? {
+        for (session, end) in epoch.ends.into_iter().enumerate() {
+            for _ in before[session]..end {
+                let entry = takers[session].next()?;
+                let row = model.take(position, message_of(&entry)).0;
+                rows.extend(row.map(|row| row.trim_end().to_owned()));
+                position += 1;
             }
-            ended => return (rows, ended.is_ok()),
+            before[session] = end;
         }
     }
+    let whole = takers
+        .iter_mut()
+        .all(|taker| taker.ahead.is_empty() && matches!(taker.reader.read(), Ok(None)));
+    Ok((rows, whole))
 }
 
 /// Steps of a run that does not crash.

@@ -2,6 +2,8 @@
 //!
 //! All workers report what they have staged to worker 0. When no more reports can come for a commit, its manifest is put in
 //! place and then its files become visible. Commits are made in order.
+//!
+//! What has changed in the dataflow's state each process writes itself, and reports the file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,9 +15,9 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
+use super::hand_over::{HandOver, hand_over_state};
 use crate::cluster::halt;
-use crate::commit::{Keeping, Maker, Manifest, OutputFolder, Staged};
-use crate::sink::SinkError;
+use crate::commit::{CommitError, Keeping, Maker, Manifest, OutputFolder, Staged};
 use crate::snapshot::Collected;
 use crate::source::{commit_of, end_of_commit};
 
@@ -54,7 +56,7 @@ impl Committer {
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn finish(self, complete: bool) -> Result<Manifest, SinkError> {
+    pub fn finish(self, complete: bool) -> Result<Manifest, CommitError> {
         self.maker.finish(complete)
     }
 
@@ -67,8 +69,19 @@ impl Committer {
     }
 }
 
-/// Commits what is staged. `committer` is there on worker 0 only, until the run is over.
-pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Option<Committer>>>>) {
+/// What this worker has to do with committing.
+#[derive(Default)]
+pub struct Committing {
+    /// There on worker 0 only, until the run is over.
+    pub committer: Option<Rc<RefCell<Option<Committer>>>>,
+    /// There on the first worker of every process but the first.
+    pub hand_over: Option<HandOver>,
+}
+
+/// Commits what is staged.
+pub fn commit(staged: Rows<'_, Staged>, committing: Committing) {
+    let Committing { committer, hand_over } = committing;
+    let staged = hand_over_state(staged, hand_over);
     let to_committer = Exchange::new(|_: &Staged| 0);
     let mut reports: BTreeMap<u32, Staged> = BTreeMap::new();
     staged.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_committer, "Commit", |_, _| {
@@ -79,6 +92,7 @@ pub fn commit(staged: Rows<'_, Staged>, committer: Option<Rc<RefCell<Option<Comm
                 for staged in batches.flat_map(|batch| batch.drain(..)) {
                     report.files.extend(staged.files);
                     report.tally.add(&staged.tally);
+                    report.runs.extend(staged.runs);
                 }
             });
             while let Some(first) = reports.first_entry() {

@@ -25,6 +25,8 @@ use crate::source::{commit_of, end_of_commit};
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub output: PathBuf,
+    /// The run's number among those that have taken up its folders.
+    pub incarnation: u64,
     pub shards: u32,
     pub compression: settings::Compression,
 }
@@ -77,7 +79,7 @@ pub fn deliver<'scope, T: Table>(
                     rows.sort_by(|a, b| table.order(a, b));
                     rows.iter().for_each(|row| count(row, &mut commit_files.tally));
                     let target = || Target {
-                        staging: staging(&delivery.output, commit),
+                        staging: staging(&delivery.output, delivery.incarnation, commit),
                         commit,
                         shard,
                         compression: delivery.compression,
@@ -103,7 +105,11 @@ pub fn deliver<'scope, T: Table>(
                     files.extend(writer.finish().unwrap_or_else(|e| halt(e)));
                 }
                 tally.output_bytes = files.iter().map(|file| file.bytes).sum();
-                output.session(&report_at).give(Staged { files, tally });
+                output.session(&report_at).give(Staged {
+                    files,
+                    tally,
+                    runs: Vec::new(),
+                });
             }
         }
     })
@@ -148,6 +154,7 @@ pub fn count_dropped<'scope>(counts: Rows<'scope, u64>, tally: fn(u64) -> Tally)
                 output.session(&stamp).give(Staged {
                     files: Vec::new(),
                     tally: tally(dropped),
+                    runs: Vec::new(),
                 });
             });
         }
@@ -164,7 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::replay::{Plan, replay};
-    use super::super::{Committer, commit};
+    use super::super::{Committer, Committing, commit};
     use super::*;
     use crate::commit::{Belongings, Manifest, OutputFolder};
     use crate::record::{DeviceId, Reading, Scored};
@@ -219,11 +226,13 @@ mod tests {
             let compression = settings::Compression::Zstd;
             let delivery = Delivery {
                 output: to.clone(),
+                incarnation: 1,
                 shards,
                 compression,
             };
             let staged = deliver(rows, Readings::new(columns), delivery, |_, tally| tally.readings += 1);
-            commit(staged, committer);
+            let hand_over = None;
+            commit(staged, Committing { committer, hand_over });
         });
         let mut files = BTreeMap::new();
         collect(&output, &output, &mut files);

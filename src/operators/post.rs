@@ -33,8 +33,10 @@ pub fn post(alerts: Rows<'_, Alert>, outbox: Option<Arc<Outbox>>) -> Rows<'_, St
                     alerts: alerts.len() as u64,
                     ..Tally::default()
                 };
-                let files = Vec::new();
-                output.session(&capability).give(Staged { files, tally });
+                output.session(&capability).give(Staged {
+                    tally,
+                    ..Staged::default()
+                });
             }
         }
     })

@@ -241,7 +241,9 @@ where
                 .expect("written");
             runs.extend(run);
             if let Some(due) = Snapshots::<MemoryDisk>::due(&runs) {
-                let merged = snapshots.merge(&runs[due.clone()], due.start == 0).expect("merged");
+                let merged = snapshots
+                    .merge(commit, &runs[due.clone()], due.start == 0)
+                    .expect("merged");
                 runs.splice(due, merged);
             }
         }

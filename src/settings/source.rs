@@ -15,6 +15,9 @@ const LONGEST_KEEP_ALIVE: Micros = Micros(u16::MAX as i64 * Micros::SECOND.0);
 /// The longest session that MQTT can say; one second more is for ever.
 const LONGEST_SESSION: Micros = Micros((u32::MAX as i64 - 1) * Micros::SECOND.0);
 
+/// More sessions than a broker is worth sharing among.
+const MOST_SESSIONS: usize = 64;
+
 /// The broker and how to talk with it. Its Debug shows no password.
 #[derive(Clone, PartialEq, Serialize)]
 pub struct Source {
@@ -27,6 +30,8 @@ pub struct Source {
     pub qos: u8,
     /// The client's name at the broker, which keeps its session under it.
     pub client_id: String,
+    /// How many sessions at the broker share the records, 1 to 64; each has a journal of its own.
+    pub sessions: usize,
     pub protocol: Protocol,
     /// Empty: the URL's, or none.
     pub user: String,
@@ -80,6 +85,7 @@ impl Default for Source {
             topics: vec!["LifeSupportDevice/Sensor".into()],
             qos: 1,
             client_id: "wardflow".into(),
+            sessions: 1,
             protocol: Protocol::V5,
             user: String::new(),
             password: String::new(),
@@ -122,6 +128,37 @@ impl Default for Replay {
 }
 
 impl Source {
+    /// The client's name of a session, from 0. The first keeps the name of a run that has only one, and so what the broker holds for it.
+    pub fn client_id_of(&self, session: usize) -> String {
+        match session {
+            0 => self.client_id.clone(),
+            _ => format!("{}-{session}", self.client_id),
+        }
+    }
+
+    /// What each of `sessions` sessions subscribes to: the topics, shared out where there are several.
+    fn filters(&self, sessions: usize) -> Vec<String> {
+        let group = self.client_id.replace(['/', '+', '#'], "-"); // may not be in a group's name
+        let shared = |topic: &String| match sessions == 1 || topic.starts_with("$share/") {
+            true => topic.clone(),
+            false => format!("$share/{group}/{topic}"),
+        };
+        self.topics.iter().map(shared).collect()
+    }
+
+    /// What every session subscribes to.
+    pub fn subscriptions(&self) -> Vec<String> {
+        self.filters(self.sessions)
+    }
+
+    /// What a session has subscribed to if it is of a run with one session where there are several now, or the other way round: records
+    /// would come twice.
+    pub fn outdated_subscriptions(&self) -> Vec<String> {
+        let now = self.subscriptions();
+        let others = self.filters(if self.sessions == 1 { 2 } else { 1 });
+        others.into_iter().filter(|filter| !now.contains(filter)).collect()
+    }
+
     pub(super) fn read(section: &mut Section<'_, '_>) -> Source {
         let default = Source::default();
         let protocols = [Protocol::V5, Protocol::V3].map(|protocol| (protocol.name(), protocol));
@@ -130,6 +167,7 @@ impl Source {
             topics: section.read("topics", default.topics, topics),
             qos: section.integer("qos", 0..=1, default.qos),
             client_id: section.read("client_id", default.client_id, client_id),
+            sessions: section.integer("sessions", 1..=MOST_SESSIONS, default.sessions),
             protocol: section.choice("protocol", &protocols, default.protocol),
             user: section.text("user", default.user),
             password: section.read("password", default.password, password),

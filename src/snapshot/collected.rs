@@ -30,6 +30,13 @@ impl Collected {
         }
     }
 
+    /// Takes everything of the commits before number `until`, commit by commit; of all without one.
+    pub fn take_before(&self, until: Option<u32>) -> BTreeMap<u32, Vec<Entry>> {
+        let mut held = self.held();
+        let later = until.map_or_else(BTreeMap::new, |until| held.split_off(&until));
+        std::mem::replace(&mut *held, later)
+    }
+
     /// Takes everything up to a commit, older changes first.
     ///
     /// Commits that had nothing to show are never made: what changed with them goes with the next one that is.

@@ -19,11 +19,25 @@ const ENDING: &str = ".state";
 pub struct Snapshots<D> {
     disk: D,
     folder: PathBuf,
+    /// Tells the runs of one writer from those of any other: no two ever write to the same file.
+    writer: String,
 }
 
 impl<D: Disk> Snapshots<D> {
     pub fn new(disk: D, folder: PathBuf) -> Snapshots<D> {
-        Snapshots { disk, folder }
+        Snapshots {
+            disk,
+            folder,
+            writer: String::new(),
+        }
+    }
+
+    /// The same for a process of a run.
+    pub fn of_process(self, process: usize, incarnation: u64) -> Snapshots<D> {
+        Snapshots {
+            writer: format!(".{process}.{incarnation}"),
+            ..self
+        }
     }
 
     /// Writes what has changed with a commit, durably; of a key the last entry counts. `None` if nothing has.
@@ -33,22 +47,25 @@ impl<D: Disk> Snapshots<D> {
     pub fn write(&self, commit: u32, mut entries: Vec<Entry>) -> Result<Option<Run>, SnapshotError> {
         entries.sort_by(|a, b| a.place().cmp(&b.place())); // stable: of equal keys the last one is the newest
         let newest = entries.chunk_by(|a, b| a.place() == b.place()).filter_map(<[_]>::last);
-        self.make(&format!("{commit:010}{ENDING}"), newest.map(Ok))
+        self.make(&format!("{commit:010}{}{ENDING}", self.writer), newest.map(Ok))
     }
 
-    /// Writes what several runs that follow each other say as one run, durably; `None` if nothing is left. Tombstones are
+    /// Writes what several runs that follow each other say as one run, durably, at most once with a commit; `None` if nothing is left. Tombstones are
     /// dropped where nothing is older: if `runs` begin with the oldest of all, `from_oldest`.
     ///
     /// # Errors
     /// A run that is not what was written, a folder that cannot be written.
-    pub fn merge(&self, runs: &[Run], from_oldest: bool) -> Result<Option<Run>, SnapshotError> {
+    pub fn merge(&self, commit: u32, runs: &[Run], from_oldest: bool) -> Result<Option<Run>, SnapshotError> {
         if let [alone] = runs {
             return Ok(Some(alone.clone())); // a run is never written over itself
         }
         let mut merge = self.open(runs)?;
         let entries = std::iter::from_fn(|| merge.next().transpose());
         let kept = entries.filter(|entry| !from_oldest || entry.as_ref().map_or(true, |entry| entry.value.is_some()));
-        self.make(&merged_name(runs), kept)
+        self.make(
+            &format!("{}-{commit:010}{}{ENDING}", first_commit(runs), self.writer),
+            kept,
+        )
     }
 
     /// Which runs to merge, if any. In all it keeps no more than a few runs and about log4 of their sizes' ratio more, at less
@@ -98,6 +115,19 @@ impl<D: Disk> Snapshots<D> {
         Ok(())
     }
 
+    /// Removes these.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn remove<'a>(&self, runs: impl Iterator<Item = &'a Run>) -> Result<(), SnapshotError> {
+        for run in runs {
+            self.disk
+                .remove(&self.folder.join(&run.name))
+                .map_err(SnapshotError::io(&self.folder))?;
+        }
+        Ok(())
+    }
+
     fn open(&self, runs: &[Run]) -> Result<Merge<D>, SnapshotError> {
         let readers = runs.iter().map(|run| Reader::open(&self.disk, &self.folder, run));
         Merge::new(readers.collect::<Result<_, _>>()?)
@@ -131,18 +161,10 @@ impl<D: Disk> Snapshots<D> {
     }
 }
 
-/// A name that no other run of the manifest has: the oldest commit's and the newest's of those merged.
-fn merged_name(runs: &[Run]) -> String {
-    let commit = |run: &Run, last: bool| {
-        let mut commits = run.name.trim_end_matches(ENDING).split('-');
-        let commit = if last { commits.next_back() } else { commits.next() };
-        commit.unwrap_or_default().to_owned()
-    };
-    let (first, last) = (
-        runs.first().map(|run| commit(run, false)),
-        runs.last().map(|run| commit(run, true)),
-    );
-    format!("{}-{}{ENDING}", first.unwrap_or_default(), last.unwrap_or_default())
+/// The oldest commit of which there is anything in them, as their names say.
+fn first_commit(runs: &[Run]) -> &str {
+    let digits = |name: &str| name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+    runs.first().map_or("", |run| &run.name[..digits(&run.name)])
 }
 
 /// Where a state folder keeps them.

@@ -70,19 +70,19 @@ proptest! {
             runs.extend(snapshots.write(commit, entries(changes)).expect("written"));
             apply(&mut state, entries(changes));
             if commit % 3 == 2 && let Some(due) = Snapshots::<MemoryDisk>::due(&runs) {
-                let merged = snapshots.merge(&runs[due.clone()], due.start == 0).expect("merged");
+                let merged = snapshots.merge(commit, &runs[due.clone()], due.start == 0).expect("merged");
                 runs.splice(due, merged);
             }
         }
-        for (from, to) in merges {
+        for (commit, (from, to)) in (1_000..).zip(merges) {
             if runs.len() < 2 { break }
             let from = from.index(runs.len() - 1);
             let to = from + 2 + to.index(runs.len() - from - 1);
-            let merged = snapshots.merge(&runs[from..to], from == 0).expect("merged");
+            let merged = snapshots.merge(commit, &runs[from..to], from == 0).expect("merged");
             runs.splice(from..to, merged);
         }
         if runs.len() > 1 {
-            runs = snapshots.merge(&runs, true).expect("merged").into_iter().collect();
+            runs = snapshots.merge(2_000, &runs, true).expect("merged").into_iter().collect();
             prop_assert_eq!(runs.iter().map(|run| run.entries).sum::<u64>(), state.len() as u64, "at the bottom no tombstone is left");
         }
         snapshots.remove_all_but(&runs).expect("removed");
@@ -109,7 +109,7 @@ proptest! {
         let told = error(snapshots.load(&runs, 1));
         prop_assert!(matches!(told, SnapshotError::Damaged { .. }), "{told}");
         prop_assert!(told.to_string().contains(&run.name), "{told}");
-        prop_assert!(runs.len() < 2 || snapshots.merge(&runs, true).is_err());
+        prop_assert!(runs.len() < 2 || snapshots.merge(2_000, &runs, true).is_err());
         disk.flip(&path, bit);
         prop_assert!(snapshots.load(&runs, 1).is_ok());
         disk.cut(&path, cut.index(run.bytes as usize) as u64).expect("cut");

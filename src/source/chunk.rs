@@ -48,6 +48,8 @@ pub struct Chunk {
     pub(super) bytes: Vec<u8>,
     pub(super) lines: Vec<Line>,
     pub(super) files: Arc<[InputFile]>,
+    /// Where the records do not follow each other: the record's place among the lines, and its position.
+    pub(super) jumps: Vec<(usize, u64)>,
     /// Whether the input ends behind this chunk.
     pub ends_input: bool,
     /// What a live source that has been silent takes event time to have come to, before its next record.
@@ -90,12 +92,13 @@ impl Chunk {
             bytes: Vec::with_capacity(bytes),
             lines: Vec::new(),
             files,
+            jumps: Vec::new(),
             ends_input: false,
             idle: None,
         }
     }
 
-    /// Position of the first record, or of the next one where there is none.
+    /// The position that the first record has at the earliest; of the next one where there is none.
     pub fn first_position(&self) -> u64 {
         self.first_position
     }
@@ -109,12 +112,23 @@ impl Chunk {
         self.lines.is_empty()
     }
 
+    /// The next record that is added has this position, which is not before the one it would have had.
+    pub(super) fn go_on_at(&mut self, position: u64) {
+        let (place, last) = self.jumps.last().copied().unwrap_or((0, self.first_position));
+        if last + (self.lines.len() - place) as u64 != position {
+            self.jumps.push((self.lines.len(), position));
+        }
+    }
+
     /// Its records in source order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.lines
-            .iter()
-            .zip(self.first_position..)
-            .map(|(line, position)| Record {
+        let mut jumps = self.jumps.iter().peekable();
+        let mut next = self.first_position;
+        self.lines.iter().enumerate().map(move |(place, line)| {
+            let jump = jumps.next_if(|(at, _)| *at == place);
+            let position = jump.map_or(next, |(_, position)| *position);
+            next = position + 1;
+            Record {
                 position,
                 bytes: &self.bytes[line.start as usize..line.end as usize],
                 length: line.length,
@@ -122,7 +136,8 @@ impl Chunk {
                 line: line.number,
                 received: line.received,
                 fault: line.fault,
-            })
+            }
+        })
     }
 }
 

@@ -1,19 +1,27 @@
 //! A live source: what has arrived and is durable, cut into epochs as it comes.
 //!
 //! An epoch is what has come within some milliseconds. A commit ends by records, bytes or time, whichever is first. Where the
-//! cuts fall changes no row: order is the order of arrival, and event time comes from the records. An epoch is in the epoch log,
+//! cuts fall changes no row: order is what the epoch log says, and event time comes from the records. An epoch is in the epoch log,
 //! durably, before it is given away; a start after a crash first gives those of the log that were not committed.
+//!
+//! Process 0 cuts, for all sessions and processes: each process tells it how far the journals of its sessions have come, and is told every epoch that
+//! is in the log. Then each feeds its own records of that epoch to its own workers.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
+use super::deal::Dealer;
 use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
 use super::mqtt::Subscription;
-use super::recorded::{Recorded, Records};
-use super::tail::{Arrived, Ingest, Next, Tail};
+use super::recorded::Records;
+use super::strand::{Feeder, Strand};
+use super::tail::Ingest;
 use super::{commit_of, time_of};
+use crate::commit::Fence;
 use crate::disk::Disk;
 use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
@@ -21,7 +29,7 @@ use crate::observe::wall_clock;
 /// An epoch closes so long after its first message at the latest.
 const EPOCH_TIME: Duration = Duration::from_millis(20);
 /// An epoch closes after so many bytes at the latest.
-const EPOCH_BYTES: usize = 16 << 20;
+const EPOCH_BYTES: u64 = 16 << 20;
 /// How often a silent source is told of.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// How often the user's wish to stop is looked at.
@@ -38,37 +46,139 @@ pub struct LiveCut {
     pub max_record_bytes: usize,
     /// Workers of this process.
     pub workers: usize,
-    /// Commits that earlier runs have made, and the position behind them.
+    /// Commits that earlier runs have made, and the position behind them in each journal.
     pub first_commit: u32,
-    pub first_position: u64,
+    pub first: Vec<u64>,
+    /// The position behind the last epoch of the log, in each journal.
+    pub sealed: Vec<u64>,
 }
 
-/// What a live run keeps on disk, as its start has found it.
-pub struct Durable<D: Disk> {
+/// A session that this process owns, as its start has found it.
+pub struct Owned<D: Disk> {
     pub ingest: Ingest<D>,
+    pub records: Records<D>,
+}
+
+/// The epoch log, which process 0 writes.
+pub struct Log<D: Disk> {
     pub epochs: EpochLog<D>,
     /// Epochs that were not committed.
     pub uncommitted: Vec<journal::Epoch>,
-    pub records: Records<D>,
     /// What this run works with.
     pub start: Start,
+    pub fence: Fence<D>,
+    /// Where commits end.
+    pub ends: CommitEnds,
 }
 
-/// Cuts what a subscription brings until `stop` says so.
-pub struct Live<D: Disk, S> {
-    subscription: Arc<Subscription>,
+/// Where the commits end in each journal: the one who cuts tells it to the one who commits.
+#[derive(Clone, Default)]
+pub struct CommitEnds(Arc<Mutex<BTreeMap<u32, Vec<u64>>>>);
+
+impl CommitEnds {
+    /// With the last commit that earlier runs have made.
+    pub fn behind(commits: u32, ends: Vec<u64>) -> CommitEnds {
+        let made = commits.checked_sub(1).map(|last| (last, ends));
+        CommitEnds(Arc::new(Mutex::new(made.into_iter().collect())))
+    }
+
+    /// An epoch of a commit ends there.
+    pub(crate) fn reached(&self, commit: u32, ends: &[u64]) {
+        let mut of_commits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        of_commits.insert(commit, ends.to_vec());
+    }
+
+    /// The position behind commit number `commit` in each journal. Forgets the commits before it.
+    pub fn of(&self, commit: u32) -> Vec<u64> {
+        let mut of_commits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A commit that was never made has its records in the next one that is.
+        let Some((last, ends)) = of_commits.range(..=commit).next_back() else {
+            return Vec::new();
+        };
+        let (last, ends) = (*last, ends.clone());
+        of_commits.retain(|commit, _| *commit >= last);
+        ends
+    }
+}
+
+/// This process's sessions while they run.
+pub(super) struct Receiving {
+    subscriptions: Vec<Arc<Subscription>>,
     stopping: Arc<AtomicBool>,
-    tail: Arc<Tail>,
+}
+
+impl Receiving {
+    /// Starts the journals of the sessions; and what feeds their records to the workers.
+    pub(super) fn start<D: Disk>(
+        sessions: Vec<(Subscription, Owned<D>)>,
+        arrivals: &Arc<Arrivals>,
+        cut: &LiveCut,
+        fail: &(impl Fn(JournalError) + Clone + Send + 'static),
+        tell: &(impl Fn(&str) + Clone + Send + 'static),
+    ) -> (Receiving, Feeder<D>) {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (mut subscriptions, mut strands) = (Vec::new(), Vec::new());
+        for (subscription, Owned { ingest, records }) in sessions {
+            let session = ingest.session;
+            let position = |of: &[u64]| of.get(session).copied().unwrap_or_default();
+            let behind = ingest.journal.next();
+            // What was received and is in no epoch yet. How many bytes it is has been forgotten: a part of what it may be at most.
+            let bytes = (behind - position(&cut.sealed)).saturating_mul(cut.max_record_bytes as u64 / 16);
+            let subscription = Arc::new(subscription);
+            subscriptions.push(Arc::clone(&subscription));
+            let stopping = Arc::clone(&stopping);
+            arrivals.push(session, behind, bytes);
+            let tail = ingest.start(subscription, Arc::clone(arrivals), stopping, fail.clone(), tell.clone());
+            strands.push(Strand::new(session, tail, records, position(&cut.first)));
+        }
+        let dealer = Dealer::new(cut.workers, 0..cut.workers, cut.max_record_bytes);
+        let feeder = Feeder::new(strands, dealer, cut.first.clone());
+        (
+            Receiving {
+                subscriptions,
+                stopping,
+            },
+            feeder,
+        )
+    }
+
+    /// What is on its way still comes, then the end. Once.
+    pub(super) fn stop(&self) {
+        if !self.stopping.swap(true, Ordering::SeqCst) {
+            self.subscriptions.iter().for_each(|subscription| subscription.stop());
+        }
+    }
+}
+
+/// Tells the other processes, if there are any.
+pub(super) trait Announce: Send + 'static {
+    /// An epoch, which is in the log.
+    fn epoch(&self, epoch: &journal::Epoch);
+
+    /// Nothing more is to be received.
+    fn stop(&self);
+
+    /// No epoch comes behind those told.
+    fn end(&self);
+}
+
+/// Cuts what the sessions of all processes bring until `stop` says so.
+pub(super) struct Live<D: Disk, S, A> {
+    receiving: Receiving,
+    arrivals: Arc<Arrivals>,
     log: EpochLog<D>,
+    fence: Fence<D>,
     /// What this run works with, until it is in the log.
     start: Option<Start>,
-    /// The uncommitted epochs, then the journal for what is no more at hand.
-    recorded: Recorded<D>,
+    uncommitted: VecDeque<journal::Epoch>,
     is_recovering: bool,
-    /// Came with others and belongs to a later epoch.
-    ahead: Vec<Arrived>,
+    feeder: Feeder<D>,
+    ends: CommitEnds,
+    others: A,
     cut: LiveCut,
     stop: S,
+    /// Behind the last epoch, in each journal.
+    behind: Vec<u64>,
     commit: u32,
     epoch: u32,
     commit_records: u64,
@@ -77,6 +187,7 @@ pub struct Live<D: Disk, S> {
     commit_began: Option<Instant>,
     last_arrival: Instant,
     last_tick: Instant,
+    stopping: bool,
     finished: bool,
 }
 
@@ -91,45 +202,40 @@ enum Close {
     End,
 }
 
-impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
-    /// `fail` is called when the journal cannot go on, `tell` when the user should know something.
-    pub fn new(
-        subscription: Subscription,
-        durable: Durable<D>,
+impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
+    /// `others` are told what happens here; `arrivals` are theirs and ours.
+    pub(super) fn new(
+        (receiving, feeder): (Receiving, Feeder<D>),
+        arrivals: Arc<Arrivals>,
+        log: Log<D>,
         cut: LiveCut,
+        others: A,
         stop: S,
-        fail: impl FnOnce(JournalError) + Send + 'static,
-        tell: impl Fn(&str) + Send + 'static,
-    ) -> Live<D, S> {
+    ) -> Live<D, S, A> {
         let now = Instant::now();
-        let (subscription, stopping) = (Arc::new(subscription), Arc::new(AtomicBool::new(false)));
-        let Durable {
-            ingest,
+        let Log {
             epochs,
             uncommitted,
-            records,
             start,
-        } = durable;
+            fence,
+            ends,
+        } = log;
         let (commit, epoch) = match uncommitted.last() {
             Some(last) => (commit_of(last.time), last.time as u32 + 1), // the lower half
             None => (cut.first_commit, 0),
         };
-        let tail = ingest.start(Arc::clone(&subscription), Arc::clone(&stopping), fail, tell);
         Live {
-            subscription,
-            stopping,
-            tail,
+            receiving,
+            arrivals,
             log: epochs,
+            fence,
             start: Some(start),
             is_recovering: !uncommitted.is_empty(),
-            recorded: Recorded::new(
-                uncommitted,
-                records,
-                cut.first_position,
-                (cut.workers, 0..cut.workers),
-                cut.max_record_bytes,
-            ),
-            ahead: Vec::new(),
+            uncommitted: uncommitted.into(),
+            feeder,
+            ends,
+            others,
+            behind: cut.first.clone(),
             commit,
             cut,
             stop,
@@ -139,57 +245,41 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
             commit_began: None,
             last_arrival: now,
             last_tick: now,
+            stopping: false,
             finished: false,
         }
     }
 
-    /// Waits for messages until there is a reason to close the epoch.
-    fn gather(&mut self, batch: &mut Vec<Arrived>) -> Result<Close, JournalError> {
-        let most = usize::try_from(self.cut.epoch_records).unwrap_or(usize::MAX);
+    /// Waits until there is a reason to close the epoch.
+    fn wait(&mut self) -> Close {
         let mut first: Option<Instant> = None;
-        let mut bytes = 0;
         loop {
-            if (self.stop)() && !self.stopping.swap(true, Ordering::SeqCst) {
-                self.subscription.stop(); // what is on its way still comes, then the end
-            }
-            if !self.ahead.is_empty() {
-                first.get_or_insert_with(Instant::now);
-                let room = most - batch.len();
-                let fits = self.ahead.iter().take(room).scan(bytes, |sum, arrived| {
-                    let before = *sum;
-                    *sum += arrived.payload.len();
-                    (before < EPOCH_BYTES).then_some(*sum)
-                });
-                let (mut count, mut sum) = (0, bytes);
-                fits.for_each(|with| (count, sum) = (count + 1, with));
-                bytes = sum;
-                batch.extend(self.ahead.drain(..count));
-                if batch.len() >= most || bytes >= EPOCH_BYTES {
-                    return Ok(Close::Records);
-                }
+            let waiting = self.arrivals.look();
+            if !self.stopping && ((self.stop)() || waiting.stop_wanted) {
+                self.stopping = true;
+                self.receiving.stop();
+                self.others.stop();
             }
             let now = Instant::now();
-            let until = first.map_or(now + LOOK, |first| first + EPOCH_TIME);
-            let position = self.recorded.dealer.position + batch.len() as u64;
-            match self.tail.next(position, until) {
-                Next::AtHand(group) => self.ahead = group,
-                Next::InJournal(end) => {
-                    self.recorded.records.skip_to(position);
-                    let room = (most - batch.len()) as u64;
-                    self.ahead = self.recorded.records.take(room.min(end - position))?;
+            if waiting.records > 0 {
+                let until = *first.get_or_insert(now) + EPOCH_TIME;
+                let is_full = waiting.records >= self.cut.epoch_records || waiting.bytes >= EPOCH_BYTES;
+                if is_full || waiting.ended || now >= until {
+                    return Close::Records;
                 }
-                Next::End if first.is_some() => return Ok(Close::Records),
-                Next::End => return Ok(Close::End),
-                Next::Nothing if first.is_some() => return Ok(Close::Records),
-                Next::Nothing => {
-                    if self.interval_is_over() {
-                        return Ok(Close::Interval);
-                    }
-                    if self.last_arrival.elapsed() >= self.cut.idle_after && self.last_tick.elapsed() >= IDLE_TICK {
-                        return Ok(Close::Idle);
-                    }
-                }
+                self.arrivals.wait(&waiting, until);
+                continue;
             }
+            if waiting.ended {
+                return Close::End;
+            }
+            if self.interval_is_over() {
+                return Close::Interval;
+            }
+            if self.last_arrival.elapsed() >= self.cut.idle_after && self.last_tick.elapsed() >= IDLE_TICK {
+                return Close::Idle;
+            }
+            self.arrivals.wait(&waiting, now + LOOK);
         }
     }
 
@@ -210,84 +300,77 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static> Live<D, S> {
             || self.interval_is_over()
     }
 
-    fn count(&mut self, epoch: &Epoch, bytes: u64) {
-        self.commit_records += epoch.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-        self.commit_bytes += bytes;
-        self.commit_began.get_or_insert_with(Instant::now);
-    }
-
-    /// The next epoch of those that were not committed.
-    fn recover(&mut self) -> Result<Option<Epoch>, JournalError> {
-        let Some((epoch, bytes)) = self.recorded.next()? else {
-            self.is_recovering = false;
-            if self.commit_is_full() {
-                self.next_commit();
-            }
-            return Ok(None);
-        };
+    /// Gives an epoch that is in the log to everybody.
+    fn give(&mut self, epoch: &journal::Epoch) -> Result<Epoch, JournalError> {
+        self.others.epoch(epoch);
+        self.ends.reached(commit_of(epoch.time), &epoch.ends);
+        let records = epoch.ends.iter().sum::<u64>() - self.behind.iter().sum::<u64>();
         // What a commit already holds counts towards its size; the earlier ones are over.
         if commit_of(epoch.time) == self.commit {
-            self.count(&epoch, bytes);
+            self.commit_records += records;
+            self.commit_began.get_or_insert_with(Instant::now);
         }
-        Ok(Some(epoch))
+        self.behind.clone_from(&epoch.ends);
+        self.feeder.feed(epoch)
     }
 
     fn cut(&mut self) -> Result<Epoch, JournalError> {
-        let mut batch = Vec::new();
-        let close = self.gather(&mut batch)?;
+        let close = self.wait();
         if let Close::Interval = close {
             self.next_commit();
         }
-        let received_some = !batch.is_empty();
-        let position = self.recorded.dealer.position;
-        let (mut chunks, bytes) = self.recorded.dealer.deal(batch);
         let mut silence = None;
+        let (mut ends, mut bytes) = (self.behind.clone(), 0);
         match close {
-            Close::Records | Close::Interval => {}
+            Close::Records => {
+                (ends, bytes) = self.arrivals.take(self.cut.epoch_records, EPOCH_BYTES);
+                self.last_arrival = Instant::now();
+            }
+            Close::Interval => {}
             Close::Idle => {
-                let at = wall_clock();
                 self.last_tick = Instant::now();
-                chunks[0].idle = Some(at);
-                silence = Some(Silence { position, at });
+                silence = Some(Silence {
+                    position: self.behind.iter().sum(),
+                    at: wall_clock(),
+                });
             }
             Close::End => self.finished = true,
         }
-        if received_some {
-            self.last_arrival = Instant::now();
-        }
         let time = time_of(self.commit, self.epoch);
+        self.fence.check()?;
         if let Some(start) = self.start.take() {
             self.log.begin(&start, time)?;
         }
-        self.log.append(&journal::Epoch {
-            time,
-            ends: vec![self.recorded.dealer.position],
-            silence,
-        })?;
+        let epoch = journal::Epoch { time, ends, silence };
+        self.log.append(&epoch)?;
         self.epoch += 1;
-        let epoch = Epoch {
-            time,
-            chunks,
-            due: None,
-        };
-        let is_interval = matches!(close, Close::Interval);
-        self.count(&epoch, bytes);
-        if is_interval {
+        let fed = self.give(&epoch)?;
+        self.commit_bytes += bytes;
+        if let Close::Interval = close {
             self.commit_began = None; // nothing is in it yet
         }
         if self.commit_is_full() {
             self.next_commit();
         }
-        Ok(epoch)
+        if self.finished {
+            self.others.end();
+        }
+        Ok(fed)
     }
 }
 
-impl<D: Disk, S: Fn() -> bool + Send + 'static> Epochs for Live<D, S> {
+impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Epochs for Live<D, S, A> {
     fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
-        if self.is_recovering
-            && let Some(epoch) = self.recover()?
-        {
-            return Ok(Some(epoch));
+        if self.is_recovering {
+            match self.uncommitted.pop_front() {
+                Some(epoch) => return Ok(Some(self.give(&epoch)?)),
+                None => {
+                    self.is_recovering = false;
+                    if self.commit_is_full() {
+                        self.next_commit();
+                    }
+                }
+            }
         }
         match self.finished {
             true => Ok(None),
@@ -296,6 +379,6 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static> Epochs for Live<D, S> {
     }
 
     fn records(&self) -> u64 {
-        self.recorded.dealer.position - self.cut.first_position
+        self.feeder.records()
     }
 }

@@ -1,14 +1,17 @@
-//! Epochs as a live run has cut them, from its journal.
+//! Epochs as a live run has cut them, from its journals.
 //!
-//! In: the epoch log's epochs and the journal's records. Out: the same epochs with the same records, times of arrival and silences.
-//! A start after a crash goes through those that were not committed; a replay of a journal through all of them.
+//! In: the epoch log's epochs and the journals' records. Out: the same epochs with the same records, times of arrival and silences.
+//!
+//! The order of all records follows from the epoch log alone: epoch by epoch, and within an epoch the records of session 0, then those of
+//! session 1 and so on. A record's position is its number in this order.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::deal::{Dealer, Part};
 use super::tail::Arrived;
-use super::{Chunk, Epoch, Epochs, InputFile, Line, SourceError};
+use super::{Epoch, Epochs, SourceError};
 use crate::disk::Disk;
 use crate::journal::{self, JournalError, JournalReader, Restorer};
 
@@ -29,7 +32,7 @@ impl<D: Disk> Records<D> {
         }
     }
 
-    /// The position of the next record.
+    /// The position of the next record, in its journal.
     fn position(&self) -> u64 {
         self.reader.position() - self.ahead.len() as u64
     }
@@ -67,13 +70,18 @@ impl<D: Disk> Records<D> {
         Ok(self.ahead.drain(..count).collect())
     }
 
-    /// Exactly so many.
-    fn take_all(&mut self, count: u64) -> Result<Vec<Arrived>, JournalError> {
+    /// That the next record should be there.
+    pub(super) fn missing(&self) -> JournalError {
+        self.reader.missing()
+    }
+
+    /// All up to `position`.
+    fn take_to(&mut self, position: u64) -> Result<Vec<Arrived>, JournalError> {
         let mut taken = Vec::new();
-        while (taken.len() as u64) < count {
-            let mut more = self.take(count - taken.len() as u64)?;
+        while self.position() < position {
+            let mut more = self.take(position - self.position())?;
             if more.is_empty() {
-                return Err(self.reader.missing());
+                return Err(self.missing());
             }
             taken.append(&mut more);
         }
@@ -81,126 +89,90 @@ impl<D: Disk> Records<D> {
     }
 }
 
-/// Makes chunks of arrivals, in order, one for each worker.
-pub(super) struct Dealer {
-    /// Workers of the whole cluster, and those of this process among them.
-    pub(super) workers: usize,
-    pub(super) mine: Range<usize>,
-    /// Bytes of a record that are kept at most.
-    pub(super) max_record_bytes: usize,
-    /// Of the next record.
-    pub(super) position: u64,
-    topics: Arc<[InputFile]>,
-}
-
-impl Dealer {
-    pub(super) fn new(workers: usize, mine: Range<usize>, max_record_bytes: usize, position: u64) -> Dealer {
-        Dealer {
-            workers,
-            mine,
-            max_record_bytes,
-            position,
-            topics: Arc::from([]),
-        }
-    }
-
-    /// The chunks of this process's workers, and the bytes of all records.
-    pub(super) fn deal(&mut self, batch: Vec<Arrived>) -> (Vec<Chunk>, u64) {
-        let share = batch.len().div_ceil(self.workers).max(1);
-        let mut batch = batch.into_iter();
-        let mut bytes = 0;
-        let mut chunks = Vec::with_capacity(self.workers);
-        for _ in 0..self.workers {
-            let mut chunk = Chunk::new(self.position, &self.topics, 0);
-            for arrived in batch.by_ref().take(share) {
-                let length = arrived.length;
-                let kept = arrived.payload.len().min(self.max_record_bytes);
-                let start = chunk.bytes.len() as u32; // an epoch stays far below 4 GiB
-                chunk.bytes.extend_from_slice(&arrived.payload[..kept]);
-                chunk.lines.push(Line {
-                    start,
-                    end: chunk.bytes.len() as u32,
-                    file: self.topic(&arrived.topic),
-                    number: self.position + 1,
-                    length,
-                    received: arrived.received,
-                    fault: None,
-                });
-                self.position += 1;
-                bytes += length;
-            }
-            chunks.push(chunk);
-        }
-        // Topics may have been met while the chunks were made.
-        chunks
-            .iter_mut()
-            .for_each(|chunk| chunk.files = Arc::clone(&self.topics));
-        chunks.truncate(self.mine.end);
-        chunks.drain(..self.mine.start);
-        (chunks, bytes)
-    }
-
-    /// The place of a topic among those met so far.
-    fn topic(&mut self, topic: &str) -> u32 {
-        let known = self.topics.iter().position(|known| known.name == topic);
-        let place = known.unwrap_or_else(|| {
-            let more = self.topics.iter().cloned().chain([InputFile::topic(topic)]);
-            self.topics = more.collect();
-            self.topics.len() - 1
-        });
-        place as u32 // far fewer than 2^32
-    }
+/// Where an epoch's records are, session by session: from which position of the journal to which, and their first position in the order of all.
+pub(super) fn stretches(before: &[u64], ends: &[u64]) -> Vec<(Range<u64>, u64)> {
+    let mut position = before.iter().sum();
+    let of_session = |(session, end): (usize, &u64)| {
+        let begin = before.get(session).copied().unwrap_or(0).min(*end);
+        let first = position;
+        position += end - begin;
+        (begin..*end, first)
+    };
+    ends.iter().enumerate().map(of_session).collect()
 }
 
 /// Goes through recorded epochs.
 pub struct Recorded<D: Disk> {
     epochs: VecDeque<journal::Epoch>,
-    pub(super) records: Records<D>,
-    pub(super) dealer: Dealer,
-    first_position: u64,
+    /// Of each session.
+    records: Vec<Records<D>>,
+    dealer: Dealer,
+    first: Vec<u64>,
+    /// Behind the last epoch, in every journal.
+    ends: Vec<u64>,
 }
 
 impl<D: Disk> Recorded<D> {
-    /// The epochs, whose records begin at `position`; dealt out to `workers`, of whom this process has `mine`.
+    /// The epochs, whose records begin at `first` in each journal; dealt out to `workers`, of whom this process has `mine`.
     pub fn new(
         epochs: Vec<journal::Epoch>,
-        records: Records<D>,
-        position: u64,
+        records: Vec<Records<D>>,
+        first: Vec<u64>,
         (workers, mine): (usize, Range<usize>),
         max_record_bytes: usize,
     ) -> Recorded<D> {
         Recorded {
             epochs: epochs.into(),
             records,
-            dealer: Dealer::new(workers, mine, max_record_bytes, position),
-            first_position: position,
+            dealer: Dealer::new(workers, mine, max_record_bytes),
+            ends: first.clone(),
+            first,
         }
     }
 
-    /// The next epoch, and the bytes of its records.
-    pub(super) fn next(&mut self) -> Result<Option<(Epoch, u64)>, JournalError> {
+    fn next(&mut self) -> Result<Option<Epoch>, JournalError> {
         let Some(journal::Epoch { time, ends, silence }) = self.epochs.pop_front() else {
             return Ok(None);
         };
-        let end = ends.first().copied().unwrap_or(self.dealer.position);
-        let batch = self.records.take_all(end.saturating_sub(self.dealer.position))?;
-        let (mut chunks, bytes) = self.dealer.deal(batch);
-        chunks[0].idle = silence.map(|silence| silence.at);
-        let epoch = Epoch {
+        let mut parts = Vec::with_capacity(ends.len());
+        for ((stretch, position), records) in stretches(&self.ends, &ends).into_iter().zip(&mut self.records) {
+            let records = records.take_to(stretch.end)?;
+            parts.push(Part { position, records });
+        }
+        let (mut chunks, _) = self.dealer.deal(self.ends.iter().sum(), parts);
+        self.ends = ends;
+        if let Some(first) = chunks.first_mut() {
+            first.idle = silence.map(|silence| silence.at);
+        }
+        Ok(Some(Epoch {
             time,
             chunks,
             due: None,
-        };
-        Ok(Some((epoch, bytes)))
+        }))
     }
 }
 
 impl<D: Disk> Epochs for Recorded<D> {
     fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
-        Ok(self.next()?.map(|(epoch, _)| epoch))
+        Ok(self.next()?)
     }
 
     fn records(&self) -> u64 {
-        self.dealer.position - self.first_position
+        self.ends.iter().sum::<u64>() - self.first.iter().sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_number_the_sessions_of_an_epoch_through() {
+        assert_eq!(stretches(&[4, 6], &[7, 8]), [(4..7, 10), (6..8, 13)]);
+        assert_eq!(
+            stretches(&[7, 8], &[7, 9, 2]),
+            [(7..7, 15), (8..9, 15), (0..2, 16)],
+            "a session more"
+        );
     }
 }

@@ -1,20 +1,24 @@
-//! The way from the broker to the dataflow: through the journal.
+//! The way of a session's records from the broker to the dataflow: through the session's journal.
 //!
-//! In: messages of a subscription. Out: the same, durable, to the one who cuts epochs. A thread of its own appends what has come to the
+//! In: messages of a subscription. Out: the same, durable, to the one who feeds epochs, and word of them to the one who cuts epochs. A thread of its own appends what has come to the
 //! journal, as much at once as came while the disk was busy, and acknowledges it to the broker when it is durable, in order. What the
 //! dataflow does not take soon enough is dropped from memory and read back from the journal later, so that a dataflow
 //! that lags never holds the broker back; a journal that has used up its budget does.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
+use super::arrivals::Arrivals;
 use super::mqtt::{Message, Subscription};
+use super::release::Release;
+use crate::commit::Fence;
 use crate::disk::{Disk, crash_point};
 use crate::journal::{Journal, JournalError, Separator};
 use crate::observe::wall_clock;
@@ -42,10 +46,9 @@ pub(super) struct Arrived {
     pub(super) length: u64,
 }
 
-/// What has come and is durable, shared by the journal's thread and the one who cuts epochs.
+/// What has come and is durable of one session, shared by the journal's thread and the one who feeds epochs.
 pub(super) struct Tail {
     state: Mutex<State>,
-    arrival: Condvar,
 }
 
 struct State {
@@ -54,8 +57,6 @@ struct State {
     /// In order; each with the position of its first record. What is missing in between is in the journal.
     groups: VecDeque<(u64, Vec<Arrived>)>,
     bytes: usize,
-    /// Nothing will come any more.
-    ended: bool,
 }
 
 /// What there is behind a position.
@@ -64,9 +65,7 @@ pub(super) enum Next {
     AtHand(Vec<Arrived>),
     /// Records in the journal, up to this position at least.
     InJournal(u64),
-    /// Nothing within the time given.
     Nothing,
-    End,
 }
 
 impl Tail {
@@ -76,9 +75,7 @@ impl Tail {
                 end,
                 groups: VecDeque::new(),
                 bytes: 0,
-                ended: false,
             }),
-            arrival: Condvar::new(),
         })
     }
 
@@ -93,43 +90,25 @@ impl Tail {
             state.bytes += weight(&group);
             state.groups.push_back((first, group));
         }
-        self.arrival.notify_one();
     }
 
-    fn end(&self) {
-        self.state().ended = true;
-        self.arrival.notify_one();
-    }
-
-    /// What there is from `position` on; waits for it at most until `until`.
-    pub(super) fn next(&self, position: u64, until: Instant) -> Next {
+    /// What there is from `position` on.
+    pub(super) fn next(&self, position: u64) -> Next {
         let mut state = self.state();
-        loop {
-            while state.groups.front().is_some_and(|(first, _)| *first < position) {
-                let dropped = state.groups.pop_front(); // it has been read from the journal
-                state.bytes -= dropped.map_or(0, |(_, group)| weight(&group));
-            }
-            match state.groups.front() {
-                Some((first, _)) if *first == position => {
-                    let Some((_, group)) = state.groups.pop_front() else {
-                        continue;
-                    };
+        while state.groups.front().is_some_and(|(first, _)| *first < position) {
+            let dropped = state.groups.pop_front(); // it has been read from the journal
+            state.bytes -= dropped.map_or(0, |(_, group)| weight(&group));
+        }
+        match state.groups.front() {
+            Some((first, _)) if *first > position => Next::InJournal(*first),
+            None if position < state.end => Next::InJournal(state.end),
+            _ => match state.groups.pop_front() {
+                Some((_, group)) => {
                     state.bytes -= weight(&group);
-                    return Next::AtHand(group);
+                    Next::AtHand(group)
                 }
-                Some((first, _)) => return Next::InJournal(*first),
-                None if position < state.end => return Next::InJournal(state.end),
-                None if state.ended => return Next::End,
-                None => {}
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Next::Nothing;
-            }
-            state = match self.arrival.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+                None => Next::Nothing,
+            },
         }
     }
 }
@@ -138,85 +117,13 @@ fn weight(group: &[Arrived]) -> usize {
     group.iter().map(|arrived| arrived.payload.len() + 64).sum()
 }
 
-/// What the journal's thread and the one who commits tell each other.
-#[derive(Clone, Default)]
-pub struct Release(Arc<Mutex<Agreement>>);
-
-#[derive(Default)]
-struct Agreement {
-    /// Nothing before this position is needed to go on after a crash.
-    committed: u64,
-    /// Positions of the anchors there are and of those that are being made, in order.
-    anchors: Vec<u64>,
-    /// Whether the next commit shall be one.
-    anchor_wanted: bool,
-    /// The journal has been forgotten up to about here.
-    kept_from: u64,
-}
-
-/// What the journal wishes of a commit.
-pub struct Wish {
-    /// That the state behind it is kept.
-    pub anchor: bool,
-    /// No earlier anchor than at this position is needed any more.
-    pub kept_from: u64,
-}
-
-impl Release {
-    fn agreement(&self) -> MutexGuard<'_, Agreement> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What an earlier run has committed, and the anchors that it has left.
-    pub fn begin(&self, committed: u64, anchors: Vec<u64>) {
-        let mut agreement = self.agreement();
-        agreement.committed = committed;
-        agreement.anchors = anchors;
-    }
-
-    /// A commit up to `position` is being made.
-    pub fn committing(&self, position: u64) -> Wish {
-        let mut agreement = self.agreement();
-        let anchor = std::mem::take(&mut agreement.anchor_wanted);
-        if anchor {
-            agreement.anchors.push(position);
-        }
-        Wish {
-            anchor,
-            kept_from: agreement.kept_from,
-        }
-    }
-
-    /// The commit up to `position` has been made.
-    pub fn committed(&self, position: u64) {
-        self.agreement().committed = position;
-    }
-
-    fn has_uncommitted(&self, next: u64) -> bool {
-        self.agreement().committed < next
-    }
-
-    fn want_anchor(&self) {
-        self.agreement().anchor_wanted = true;
-    }
-
-    /// The last position up to `position` that the journal may be forgotten to: a replay of the rest must find a state to begin with.
-    fn forgettable(&self, position: u64) -> Option<u64> {
-        let agreement = self.agreement();
-        let most = position.min(agreement.committed);
-        agreement.anchors.iter().copied().filter(|anchor| *anchor <= most).max()
-    }
-
-    /// The journal now begins with a later record.
-    fn forgotten(&self, begins: u64) {
-        let mut agreement = self.agreement();
-        agreement.kept_from = begins;
-        agreement.anchors.retain(|anchor| *anchor >= begins);
-    }
-}
-
 /// What the journal's thread works with.
 pub struct Ingest<D: Disk> {
+    /// The session's number.
+    pub session: usize,
+    pub fence: Fence<D>,
+    /// Keeps the journal to this process.
+    pub lock: File,
     pub journal: Journal<D>,
     pub separator: Separator,
     pub release: Release,
@@ -233,16 +140,19 @@ impl<D: Disk> Ingest<D> {
     pub(super) fn start(
         mut self,
         subscription: Arc<Subscription>,
+        arrivals: Arc<Arrivals>,
         stopping: Arc<AtomicBool>,
         fail: impl FnOnce(JournalError) + Send + 'static,
         tell: impl Fn(&str) + Send + 'static,
     ) -> Arc<Tail> {
         let tail = Tail::new(self.journal.next());
-        let ours = Arc::clone(&tail);
-        thread::spawn(move || match self.run(&subscription, &tail, &stopping, tell) {
-            Ok(()) => tail.end(),
-            Err(error) => fail(error),
-        });
+        let (ours, session) = (Arc::clone(&tail), self.session);
+        thread::spawn(
+            move || match self.run(&subscription, &tail, &arrivals, &stopping, tell) {
+                Ok(()) => arrivals.end(session),
+                Err(error) => fail(error),
+            },
+        );
         ours
     }
 
@@ -250,6 +160,7 @@ impl<D: Disk> Ingest<D> {
         &mut self,
         subscription: &Subscription,
         tail: &Tail,
+        arrivals: &Arrivals,
         stopping: &AtomicBool,
         tell: impl Fn(&str),
     ) -> Result<(), JournalError> {
@@ -290,6 +201,7 @@ impl<D: Disk> Ingest<D> {
             }
             self.separator.keep_keys()?;
             let before = self.journal.bytes();
+            self.fence.check()?;
             let position = self.journal.append(&entries)?;
             if let Some(last) = last {
                 acknowledger.acknowledge(last);
@@ -301,7 +213,10 @@ impl<D: Disk> Ingest<D> {
                 payload: message.payload,
                 length: message.length,
             });
-            tail.push(position, arrived.collect());
+            let arrived: Vec<Arrived> = arrived.collect();
+            let bytes = arrived.iter().map(|arrived| arrived.length).sum();
+            tail.push(position, arrived);
+            arrivals.push(self.session, self.journal.next(), bytes);
             since_anchor += self.journal.bytes().saturating_sub(before);
             if since_anchor >= self.retained.min(self.budget) / ANCHORS {
                 since_anchor = 0;
@@ -356,18 +271,17 @@ mod tests {
     #[test]
     fn what_is_too_much_for_memory_is_found_in_the_journal_and_the_rest_behind_it() {
         let tail = Tail::new(10);
-        let now = Instant::now();
-        assert!(matches!(tail.next(10, now), Next::Nothing));
+        assert!(matches!(tail.next(10), Next::Nothing));
+        assert!(matches!(tail.next(8), Next::InJournal(10)));
         tail.push(10, group(2));
         tail.push(12, group(3)); // beyond the limit from here on
         tail.push(15, group(1));
-        assert!(matches!(tail.next(10, now), Next::AtHand(group) if group.len() == 2));
-        assert!(matches!(tail.next(12, now), Next::AtHand(group) if group.len() == 3));
-        assert!(matches!(tail.next(15, now), Next::InJournal(16)));
+        assert!(matches!(tail.next(10), Next::AtHand(group) if group.len() == 2));
+        assert!(matches!(tail.next(12), Next::AtHand(group) if group.len() == 3));
+        assert!(matches!(tail.next(15), Next::InJournal(16)));
         tail.push(16, group(1));
-        assert!(matches!(tail.next(15, now), Next::InJournal(16)));
-        assert!(matches!(tail.next(16, now), Next::AtHand(_)));
-        tail.end();
-        assert!(matches!(tail.next(17, now), Next::End));
+        assert!(matches!(tail.next(15), Next::InJournal(16)));
+        assert!(matches!(tail.next(16), Next::AtHand(_)));
+        assert!(matches!(tail.next(17), Next::Nothing));
     }
 }

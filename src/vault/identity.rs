@@ -1,6 +1,8 @@
 //! A sealed identity: name and date of birth of one patient, encrypted under the patient's data key.
 //! In: the identity in clear. Out: what may be stored and sent, and a tag to recognise it by.
 
+use std::path::Path;
+
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use hmac::Mac;
@@ -12,7 +14,7 @@ use super::error::VaultError;
 use super::key_text::SecretKey;
 use super::keyring::Keyring;
 use super::keys::KeyEncryptionKey;
-use super::store::Vault;
+use super::store::{StoredKeys, Vault};
 use super::wrap::{FORMAT_VERSION, HmacSha256, KeyId, KeyWrapper, Purpose, WrappedKey, derive, hmac, random};
 
 const NONCE_BYTES: usize = 12;
@@ -121,6 +123,12 @@ impl Sealer {
     /// For the process that owns the vault: patients in the vault keep their data keys.
     pub fn with_vault(key: &KeyEncryptionKey, vault: &Vault) -> Result<Self, VaultError> {
         let keyring = Keyring::with_stored(KeyWrapper::new(key), vault.stored_keys()?);
+        Self::with_keyring(key, keyring)
+    }
+
+    /// For another process of a run that goes on for long: patients in the vault at `path` keep their data keys.
+    pub fn beside(key: &KeyEncryptionKey, path: &Path) -> Result<Self, VaultError> {
+        let keyring = Keyring::with_stored(KeyWrapper::new(key), StoredKeys::open(path)?);
         Self::with_keyring(key, keyring)
     }
 

@@ -93,11 +93,7 @@ impl Vault {
 
     /// A second connection, through which a keyring finds the keys of patients met in earlier runs.
     pub(super) fn stored_keys(&self) -> Result<StoredKeys, VaultError> {
-        let connection = database::connect_reading(&self.path).map_err(|e| VaultError::database(&self.path, e))?;
-        Ok(StoredKeys {
-            path: self.path.clone(),
-            connection,
-        })
+        StoredKeys::open(&self.path)
     }
 }
 
@@ -176,6 +172,15 @@ pub(super) struct StoredKeys {
 }
 
 impl StoredKeys {
+    /// Of the vault at `path`.
+    pub(super) fn open(path: &Path) -> Result<StoredKeys, VaultError> {
+        let connection = database::connect_reading(path).map_err(|e| VaultError::database(path, e))?;
+        Ok(StoredKeys {
+            path: path.to_owned(),
+            connection,
+        })
+    }
+
     /// The patient's data key; the one with the lowest id, should two processes have made one each.
     pub(super) fn first_of(&self, patient: &str) -> Result<Option<WrappedKey>, VaultError> {
         let wrapped: Option<Vec<u8>> = self

@@ -101,7 +101,7 @@ impl Survey {
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let unpublished = manifest.iter().flat_map(|(manifest, _)| {
-            let staging = staging(output, manifest.commits.saturating_sub(1));
+            let staging = staging(output, manifest.incarnation, manifest.commits.saturating_sub(1));
             let waits = move |file: &&StagedFile| staging.join(StagedFile::staged(&file.path)).exists();
             manifest.last.iter().filter(waits)
         });

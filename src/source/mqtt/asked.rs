@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{Disk, DiskFile};
 use crate::settings::{BrokerAddress, Source};
 
-const FILE: &str = "subscriptions.json";
-
 /// Of one session.
 #[derive(PartialEq, Serialize, Deserialize)]
 struct Session {
@@ -26,28 +24,34 @@ struct Session {
 pub struct Asked<D> {
     disk: D,
     folder: PathBuf,
+    file: String,
     session: Session,
     before: Option<Session>,
 }
 
 impl<D: Disk> Asked<D> {
     /// What earlier runs have asked for, found in the state folder; a file that cannot be read asks for nothing.
-    pub fn find(disk: D, state: &Path, source: &Source) -> Asked<D> {
+    pub fn find(disk: D, state: &Path, source: &Source, session: usize) -> Asked<D> {
+        let file = format!("subscriptions-{session}.json");
         let session = Session {
             broker: source
                 .url
                 .parse()
                 .map_or_else(|_| String::new(), |address: BrokerAddress| address.to_string()),
-            client_id: source.client_id.clone(),
-            topics: source.topics.clone(),
+            client_id: source.client_id_of(session),
+            topics: match session < source.sessions {
+                true => source.subscriptions(),
+                false => Vec::new(),
+            },
         };
-        let bytes = disk.read(&state.join(FILE)).ok();
+        let bytes = disk.read(&state.join(&file)).ok();
         let of_file: Option<Session> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let is_same = |before: &Session| before.broker == session.broker && before.client_id == session.client_id;
         Asked {
             before: of_file.filter(is_same),
             disk,
             folder: state.to_owned(),
+            file,
             session,
         }
     }
@@ -88,7 +92,8 @@ impl<D: Disk> Asked<D> {
         if self.before.as_ref() == Some(&session) {
             return Ok(());
         }
-        let (path, unfinished) = (self.folder.join(FILE), self.folder.join(format!("{FILE}.new")));
+        let unfinished = self.folder.join(format!("{}.new", self.file));
+        let path = self.folder.join(&self.file);
         let mut file = self.disk.create(&unfinished)?;
         file.append(&serde_json::to_vec_pretty(&session)?)?;
         file.sync()?;
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn a_topic_is_gone_until_the_broker_has_agreed_to_the_others() {
         let state = tempfile::tempdir().expect("a folder");
-        let find = |topics: &[&str]| Asked::find(LocalDisk, state.path(), &source("w", topics));
+        let find = |topics: &[&str]| Asked::find(LocalDisk, state.path(), &source("w", topics), 0);
         let mut first = find(&["a", "b"]);
         assert!(first.gone().is_empty());
         first.asking().expect("room");
@@ -131,11 +136,11 @@ mod tests {
         }
         assert!(find(&["b", "c"]).gone().is_empty());
         assert_eq!(find(&["b"]).gone(), ["c"]);
-        let another = Asked::find(LocalDisk, state.path(), &source("another", &["b"]));
+        let another = Asked::find(LocalDisk, state.path(), &source("another", &["b"]), 0);
         assert!(another.gone().is_empty(), "another client's session");
-        let file = std::fs::read_to_string(state.path().join(FILE)).expect("a file");
+        let file = std::fs::read_to_string(state.path().join("subscriptions-0.json")).expect("a file");
         assert!(!file.contains("secret"), "{file}");
-        std::fs::write(state.path().join(FILE), &file[..9]).expect("room");
+        std::fs::write(state.path().join("subscriptions-0.json"), &file[..9]).expect("room");
         assert!(find(&["b"]).gone().is_empty(), "a file that is damaged");
     }
 }

@@ -212,7 +212,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
             asked: None,
         };
         self.read_terms(&link.welcome)?;
-        if !link.welcome.session_present && self.subscribed {
+        if !link.welcome.session_present && self.subscribed && !self.topics.wanted.is_empty() {
             self.subscribed = false;
             self.notice(
                 "the broker has forgotten this client's session: what was published while the connection was down may be lost; see the broker's persistence and source.session_expiry".into(),
@@ -228,11 +228,17 @@ impl<T: Fn(Connectivity)> Listener<T> {
                     retained,
                     ..
                 } = &self.topics;
-                link.connection.subscribe(1, wanted, *qos, *retained)?;
+                if !wanted.is_empty() {
+                    link.connection.subscribe(1, wanted, *qos, *retained)?;
+                    link.asked = Some(now);
+                }
+                // Behind it: what comes in between may come twice, and is a copy then.
                 if link.welcome.session_present && !gone.is_empty() {
                     link.connection.unsubscribe(2, gone)?;
                 }
-                link.asked = Some(now);
+                if wanted.is_empty() {
+                    self.stand(link.welcome.session_present);
+                }
             }
         }
         Ok(link)
@@ -274,15 +280,20 @@ impl<T: Fn(Connectivity)> Listener<T> {
             Incoming::Subscribed(grants) => {
                 link.asked = None;
                 self.granted(&grants)?;
-                self.subscribed = true;
-                match self.agreed.take() {
-                    Some(agreed) => drop(agreed.send(Ok(link.welcome.session_present))),
-                    None => self.connected(),
-                }
+                self.stand(link.welcome.session_present);
             }
             Incoming::Welcome(_) | Incoming::Acknowledged(..) | Incoming::Other => {}
         }
         Ok(())
+    }
+
+    /// The broker has what it needs to know of this session.
+    fn stand(&mut self, resumed: bool) {
+        self.subscribed = true;
+        match self.agreed.take() {
+            Some(agreed) => drop(agreed.send(Ok(resumed))),
+            None => self.connected(),
+        }
     }
 
     fn take_publication(&mut self, publication: Publication) {
@@ -406,7 +417,9 @@ impl<T: Fn(Connectivity)> Listener<T> {
         }
         let shared = |topic: &&String| topic.starts_with("$share/");
         if let Some(topic) = self.topics.wanted.iter().find(shared).filter(|_| welcome.no_sharing) {
-            let why = format!("the broker knows no shared subscriptions; remove {topic} from source.topics");
+            let why = format!(
+                "the broker knows no shared subscriptions, as {topic}; set source.sessions = 1 and name no $share/ in source.topics"
+            );
             return Err(End::Refused(why));
         }
         if welcome.maximum_qos == Some(0) && self.topics.qos > 0 {

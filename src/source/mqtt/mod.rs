@@ -179,20 +179,22 @@ impl Drop for Subscription {
     }
 }
 
-/// Subscribes, and waits until the broker has agreed. `tell` hears of every connection and loss from then on, and of terms of the broker
-/// that matter. `gone` are topics that an earlier run has asked for and that shall come no more.
+/// Takes up session number `session`, and waits until the broker has agreed. A session beyond `source.sessions`, of a run that had more, subscribes to
+/// nothing more and takes what the broker still has for it. `gone` are topics that an earlier run has asked for and that shall come no more.
+/// `tell` hears of every connection and loss from then on, and of terms of the broker that matter.
 ///
 /// # Errors
 /// A broker that cannot be reached, or that refuses the client or a topic.
 pub fn subscribe(
     source: &settings::Source,
+    session: usize,
     max_record_bytes: usize,
     gone: Vec<String>,
     tell: impl Fn(Connectivity) + Send + 'static,
 ) -> Result<Subscription, MqttError> {
     let endpoint = endpoint(source)?;
     let opening = Opening {
-        client_id: source.client_id.clone(),
+        client_id: source.client_id_of(session),
         keep_alive: source.keep_alive.into(),
         session: Some(source.session_expiry.into()),
         receive_maximum: source.receive_maximum,
@@ -207,8 +209,17 @@ pub fn subscribe(
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
     let wishes = Arc::new(Wishes::default());
+    let mut gone = gone;
+    gone.extend(source.outdated_subscriptions());
+    let wanted = match session < source.sessions {
+        true => source.subscriptions(),
+        false => {
+            gone.extend(source.subscriptions());
+            Vec::new()
+        }
+    };
     let topics = Topics {
-        wanted: source.topics.clone(),
+        wanted,
         gone,
         qos: source.qos,
         retained: source.retained,
