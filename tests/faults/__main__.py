@@ -3,6 +3,7 @@
     python tests/faults --binary target/debug/wardflow                      three dozen schedules, in a minute or two
     python tests/faults --binary target/debug/wardflow --schedules 2000     the long run
     python tests/faults --binary target/debug/wardflow --seed 7 --only 12   one of them again
+    python tests/faults --binary target/debug/wardflow --processes 2        runs of several processes and sessions; one dies, all end
 
 Needs Mosquitto (Debian: mosquitto, mosquitto-clients), paho-mqtt and pyarrow, and a debug build, which has the named crash points. A
 schedule starts a broker, a proxy, a ward that publishes, `wardflow run` and a reader, lets go wrong what its seed says, and ends
@@ -39,6 +40,7 @@ def arguments():
     parser.add_argument("--schedules", type=int, default=36, help="how many [%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other schedules [%(default)s]")
     parser.add_argument("--only", type=int, help="the one schedule of this number")
+    parser.add_argument("--processes", type=int, default=1, help="processes of a live run, each with a session [%(default)s]")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="schedules at once [%(default)s]")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a further setting for wardflow")
     parser.add_argument("--folder", help="where to work [a temporary folder]")
@@ -50,7 +52,7 @@ def arguments():
 
 def one(options, folder):
     """Carries out one schedule in this process; exit status 0 if all was as promised."""
-    plan = schedule(options.seed, options.only)
+    plan = schedule(options.seed, options.only, options.processes)
     began = time.monotonic()
     scene, wrong = None, None
     try:
@@ -79,6 +81,8 @@ def one(options, folder):
 
 def command(options, number):
     again = [sys.executable, os.path.relpath(os.path.dirname(os.path.abspath(__file__))), "--binary", options.binary, "--seed", str(options.seed)]
+    if options.processes > 1:
+        again += ["--processes", str(options.processes)]
     for setting in options.set:
         again += ["--set", setting]
     return again + ["--only", str(number)]
@@ -100,7 +104,7 @@ def child(options, folder, number):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         said, _ = process.communicate()
-        said += f"{number:>5} FAILED  it hangs: {schedule(options.seed, number)}\n"
+        said += f"{number:>5} FAILED  it hangs: {schedule(options.seed, number, options.processes)}\n"
     well = process.returncode == 0
     if not well:
         again = " ".join(command(options, number)).replace(sys.executable, "python")

@@ -47,10 +47,12 @@ class Scene:
         self.broker = Broker(os.path.join(folder, "broker"), schedule.inflight)
         self.broker.start()
         self.proxy = Proxy(self.broker.port)
-        self.program = Program(binary, self.run, self.disk, schedule.workers, self.settings(settings))
+        self.dice = random.Random(f"{schedule.seed}/{schedule.number}")
+        self.program = Program(
+            binary, self.run, self.disk, schedule.workers, self.settings(settings), schedule.processes, self.dice
+        )
         self.program.url = f"mqtt://127.0.0.1:{self.proxy.port}"
         self.reader = Reader(self.program.output)
-        self.dice = random.Random(f"{schedule.seed}/{schedule.number}")
         self.records = ward.Records(f"{schedule.seed}-{schedule.number}", schedule.records, schedule.seconds)
         self.publisher = None
         self.at_risk = set()  # acknowledged, and then lost by the broker itself
@@ -108,7 +110,7 @@ class Scene:
             if time.monotonic() - since > patience:
                 break
             if not self.program.runs_now():
-                raise Wrong(f"the run ended by itself with {self.program.process.returncode}: {self.program.words()[-3:]}")
+                raise Wrong(f"the run ended by itself with {self.program.returncode}: {self.program.words()[-3:]}")
             time.sleep(0.05)
         time.sleep(self.dice.uniform(0, 0.7))
 
@@ -139,8 +141,8 @@ class Scene:
             if self.program.wait(left + 3):
                 self.crashed()
                 self.notes.append(point)
-                if self.program.process.returncode != -signal.SIGABRT:
-                    raise Wrong(f"{point}: it ended with {self.program.process.returncode}: {self.program.words()[-3:]}")
+                if self.program.returncode != -signal.SIGABRT:
+                    raise Wrong(f"{point}: it ended with {self.program.returncode}: {self.program.words()[-3:]}")
             else:
                 self.notes.append(f"{point} not reached")
                 self.program.kill()
@@ -262,8 +264,8 @@ class Scene:
 
     def assert_ended_well(self):
         """One line of what failed, status 1."""
-        if self.program.process.returncode != 1 or not any("wardflow: " in line for line in self.program.words()):
-            raise Wrong(f"it ended with {self.program.process.returncode}: {self.program.words()[-3:]}")
+        if self.program.returncode != 1 or not any("wardflow: " in line for line in self.program.words()):
+            raise Wrong(f"it ended with {self.program.returncode}: {self.program.words()[-3:]}")
 
     def journal_files(self):
         """Its files with anything in them, oldest first."""

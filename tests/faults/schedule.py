@@ -70,6 +70,7 @@ class Schedule:
     number: int
     acts: list
     workers: int
+    processes: int
     replay_workers: int
     inflight: int
     records: int
@@ -82,7 +83,7 @@ class Schedule:
         acts = ", ".join(map(str, self.acts)) or "nothing goes wrong"
         return (
             f"{acts}; {self.records} records in {self.seconds:.1f} s with {self.client} at QoS {self.qos}, "
-            f"{self.inflight} in flight, {self.workers} workers, replayed with {self.replay_workers}"
+            f"{self.inflight} in flight, {self.workers} workers{f' in each of {self.processes} processes' if self.processes > 1 else ''}, replayed with {self.replay_workers}"
             + (", a short journal" if self.forgets else "")
         )
 
@@ -90,7 +91,7 @@ class Schedule:
         return any(act.what == "full_disk" for act in self.acts)
 
 
-def schedule(seed, number):
+def schedule(seed, number, processes=1):
     dice = random.Random(f"{seed}:{number}")
     if number < len(CRASH_POINTS):
         kinds = ["crash:" + CRASH_POINTS[number]]
@@ -106,6 +107,7 @@ def schedule(seed, number):
         number=number,
         acts=acts,
         workers=workers,
+        processes=processes,
         replay_workers=dice.choice([n for n in (1, 2, 3) if n != workers]),
         inflight=dice.choice([1, 5, 20, 20, 100, 0]),
         records=dice.randrange(300, 1200),
