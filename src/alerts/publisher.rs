@@ -104,7 +104,7 @@ impl<T: Fn(&str)> Publisher<T> {
 
     /// Until it is told to leave.
     pub(super) async fn publish(mut self) -> Result<(), OutboxError> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::default();
         loop {
             let begun = Instant::now();
             let why = match self.converse().await {

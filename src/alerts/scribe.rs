@@ -51,7 +51,7 @@ impl<T: Fn(&str)> Scribe<T> {
                 self.outbox.come(Destination::File).await;
                 continue;
             }
-            let mut pause = Pause::new();
+            let mut pause = Pause::default();
             let mut told = None;
             while let Err(error) = append(&self.path, &letters, &mut written) {
                 let why = format!("alerts.file: {}", advised(&self.path, &error));

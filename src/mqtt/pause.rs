@@ -7,13 +7,16 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// A connection that has lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// Begins with a short one.
 pub struct Pause(Duration);
 
-impl Pause {
-    pub fn new() -> Pause {
+impl Default for Pause {
+    fn default() -> Pause {
         Pause(FIRST)
     }
+}
 
+impl Pause {
     /// The next pause, after a connection that has lasted so long.
     pub fn after(&mut self, lasted: Duration) -> Duration {
         if lasted >= GOOD {
@@ -39,7 +42,7 @@ mod tests {
 
     #[test]
     fn pauses_double_to_a_bound_and_begin_anew_after_a_good_connection() {
-        let mut pause = Pause::new();
+        let mut pause = Pause::default();
         for most in [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
             let most = Duration::from_millis(most);
             let found = pause.after(Duration::ZERO);

@@ -121,7 +121,7 @@ impl<T: Fn(Connectivity)> Listener<T> {
 
     /// Until the consumer leaves, or the broker refuses from the start.
     pub(super) async fn listen(mut self) {
-        let mut pause = Pause::new();
+        let mut pause = Pause::default();
         loop {
             let begun = Instant::now();
             let why = match self.converse().await {
