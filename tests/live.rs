@@ -12,7 +12,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use program::{Scene, Summary};
 use rumqttc::v5::mqttbytes::QoS;
@@ -96,6 +97,11 @@ impl Live {
                 .and_then(|number| number.replace(',', "").parse::<u64>().ok())
                 >= Some(count)
         });
+        self.end(scene)
+    }
+
+    /// Interrupts it; its summary.
+    fn end(mut self, scene: &Scene) -> Summary {
         let process = Pid::from_child(&self.child);
         kill_process(process, Signal::INT).expect("it runs");
         let mut rest = String::new();
@@ -179,8 +185,52 @@ fn a_run_that_was_stopped_goes_on_behind_what_it_has_committed() {
     }
     let kept = Rows::of(&scene.path("live"), "readings").rows.len() as u64;
     assert_eq!(records, lines.len() as u64);
-    // Copies are recognised within a run only, until state outlives it.
-    assert!(kept >= readings && kept <= lines.len() as u64, "{kept} of {readings}");
+    assert_eq!(
+        kept, readings,
+        "copies of what the run before has received are recognised, too"
+    );
+}
+
+#[test]
+fn a_journal_of_which_nothing_is_left_replays_from_the_state_behind_it() {
+    let (scene, _, input) = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let lines: Vec<&[u8]> = input
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let short = ["--set", "journal.retain=1KB"];
+    let live = Live::start(&scene, broker, "1", &short);
+    publish(broker, first);
+    live.end_after(&scene, first.len() as u64 * 9 / 10, "readings");
+    let before = Rows::of(&scene.path("live"), "readings").rows;
+
+    let live = Live::start(&scene, broker, "1", &short);
+    let journal = scene.path("live.state/journal/0");
+    while fs::read_dir(&journal).expect("a journal").next().is_some() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    live.end(&scene);
+    let replay = |output: &str| {
+        let mut arguments = vec!["replay", "realtime_analytics", "--input", "live.state", "-o", output];
+        arguments.extend(SETTINGS);
+        arguments.extend(short);
+        let run = scene.run(&arguments);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+    };
+    replay("nothing");
+    assert!(!scene.path("nothing/readings").exists());
+
+    let live = Live::start(&scene, broker, "2", &short);
+    publish(broker, second);
+    live.end_after(&scene, second.len() as u64 * 9 / 10, "readings");
+    replay("again");
+    let all = Rows::of(&scene.path("live"), "readings").rows;
+    let again = Rows::of(&scene.path("again"), "readings").rows;
+    assert!(!again.is_empty());
+    assert_eq!(before.len() + again.len(), all.len());
+    assert!(again.iter().all(|row| all.contains(row) && !before.contains(row)));
 }
 
 /// The ward falls silent, no record comes that could move the watermark: the clock does, and the windows are written.

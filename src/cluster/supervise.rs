@@ -78,12 +78,14 @@ pub(super) fn keep_up(
         let began = Instant::now();
         let (pause, has_run) = (pauses.0, pauses.1);
         let comes_again = |cause, lasted: Duration| cause == Cause::Outside || has_run || lasted >= RAN;
-        let then = |cause| match comes_again(cause, began.elapsed()) && !interrupted.is_set() {
-            true => format!(
-                "all processes are started again from the last commit in {:.1} s",
-                pause.as_secs_f64()
-            ),
-            false => "all processes end".into(),
+        let then = |cause| {
+            let again = comes_again(cause, began.elapsed()) && !interrupted.is_set();
+            again.then(|| {
+                format!(
+                    "all processes are started again from the last commit in {:.1} s",
+                    pause.as_secs_f64()
+                )
+            })
         };
         match start()?.watch(interrupted, then)? {
             Outcome::Well => return Ok(SUCCESS),
@@ -142,15 +144,19 @@ impl Members {
 
     /// Waits for all; gives the exit status for the supervisor.
     pub fn supervise(self, interrupted: &Interrupted) -> Result<u8, ClusterError> {
-        Ok(match self.watch(interrupted, |_| "all processes end".into())? {
+        Ok(match self.watch(interrupted, |_| None)? {
             Outcome::Well => SUCCESS,
             Outcome::Interrupted => tell_interruption(),
             Outcome::Failed(_) => FAILURE,
         })
     }
 
-    /// Waits for all, and ends all when one fails. The user is told who failed, and what that means in the words of `then`.
-    fn watch(mut self, interrupted: &Interrupted, then: impl Fn(Cause) -> String) -> Result<Outcome, ClusterError> {
+    /// Waits for all, and ends all when one fails. The user is told who failed, and what comes `then` if that is not the end.
+    fn watch(
+        mut self,
+        interrupted: &Interrupted,
+        then: impl Fn(Cause) -> Option<String>,
+    ) -> Result<Outcome, ClusterError> {
         let mut asked = false;
         while self.look()? {
             if self.culprit(asked).is_some() {
@@ -172,7 +178,7 @@ impl Members {
         })
     }
 
-    fn fail(&mut self, asked: bool, then: impl Fn(Cause) -> String) -> Result<Outcome, ClusterError> {
+    fn fail(&mut self, asked: bool, then: impl Fn(Cause) -> Option<String>) -> Result<Outcome, ClusterError> {
         self.wait(SETTLE)?;
         let cause = self.culprit(asked).map(|(member, end)| {
             let (process, pid) = (member.process, member.child.id());
@@ -180,10 +186,12 @@ impl Members {
                 End::Failed(_) => Cause::Itself,
                 _ => Cause::Outside,
             };
-            match end {
+            match (end, then(cause)) {
                 // With status 1 a process has told itself why it ends.
-                End::Failed(1) => say(&format!("process {process} (pid {pid}) has failed; {}", then(cause))),
-                _ => say(&format!("process {process} (pid {pid}) {end}; {}", then(cause))),
+                (End::Failed(1), None) => {}
+                (End::Failed(1), Some(then)) => say(&format!("process {process} (pid {pid}) has failed; {then}")),
+                (_, None) => say(&format!("process {process} (pid {pid}) {end}; all processes end")),
+                (_, Some(then)) => say(&format!("process {process} (pid {pid}) {end}; {then}")),
             }
             cause
         });

@@ -343,15 +343,23 @@ impl Recording {
     /// A journal that cannot be read, or that does not reach back to a state that is kept.
     pub(super) fn open(journal: &Path) -> Result<Recording, Failure> {
         let sessions = sessions_of(&LocalDisk, journal);
-        let begins = (0..sessions).map(|session| JournalReader::begins(&LocalDisk, &records_of(journal, session)));
-        let begins: Vec<u64> = begins
-            .map(|begins| Ok(begins?.unwrap_or(0)))
-            .collect::<Result<_, Failure>>()?;
+        let begins: Vec<Option<u64>> = (0..sessions)
+            .map(|session| JournalReader::begins(&LocalDisk, &records_of(journal, session)))
+            .collect::<Result<_, _>>()?;
         let (mut first, mut first_commit, mut runs) = (vec![0; sessions], 0, Vec::new());
+        let manifest = match begins.iter().all(|begins| *begins == Some(0)) {
+            true => None,
+            false => Manifest::read(state_of(journal)).map_err(|e| Failure::new(e.to_string()))?,
+        };
+        let of_session = |ends: &[u64], session: usize| ends.get(session).copied().unwrap_or(0);
+        // Where nothing is left, all that had come was committed and forgotten.
+        let committed = manifest.as_ref().map(Manifest::ends).unwrap_or_default();
+        let begins = begins.iter().enumerate();
+        let begins: Vec<u64> = begins
+            .map(|(session, begins)| begins.unwrap_or(of_session(&committed, session)))
+            .collect();
         if begins.iter().any(|begins| *begins > 0) {
-            let manifest = Manifest::read(state_of(journal)).map_err(|e| Failure::new(e.to_string()))?;
             let anchors = manifest.iter().flat_map(|manifest| &manifest.anchors);
-            let of_session = |ends: &[u64], session: usize| ends.get(session).copied().unwrap_or(0);
             let reaches_back = |ends: &[u64]| {
                 begins
                     .iter()
