@@ -107,7 +107,7 @@ pub(super) fn run_workers(
             let continuation = continuation.ok_or_else(|| Failure::new("a live run has journals"))?;
             checkpoints = Some(continuation.checkpoints.clone());
             hand_over = (topology.process() > 0).then(|| continuation.snapshots.clone());
-            let (feeds, kept) = receiving.start(task, topology, continuation, interrupted)?;
+            let (feeds, kept) = receiving.start(task, topology, continuation, &fence, interrupted)?;
             keeping = kept;
             (feeds, Some(board), None)
         }

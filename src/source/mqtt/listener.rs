@@ -82,10 +82,8 @@ impl From<LinkError> for End {
 }
 
 impl<T: Fn(Connectivity)> Listener<T> {
-    /// A session that `drains` subscribes to nothing: it takes what the broker still has for it.
     pub(super) fn new(
         source: &settings::Source,
-        drains: bool,
         endpoint: Endpoint,
         opening: Opening,
         sender: Sender<Message>,
@@ -96,11 +94,8 @@ impl<T: Fn(Connectivity)> Listener<T> {
         Listener {
             endpoint,
             opening,
-            topics: if drains { Vec::new() } else { source.subscriptions() },
-            outdated: match drains {
-                true => [source.subscriptions(), source.outdated_subscriptions()].concat(),
-                false => source.outdated_subscriptions(),
-            },
+            topics: source.subscriptions(),
+            outdated: source.outdated_subscriptions(),
             qos: source.qos,
             retained: source.retained,
             tell,
@@ -120,6 +115,12 @@ impl<T: Fn(Connectivity)> Listener<T> {
             terms: Vec::new(),
             told_retained: false,
         }
+    }
+
+    /// Subscribes to nothing any more, and takes what the broker still has for the session.
+    pub(super) fn draining(mut self) -> Listener<T> {
+        self.outdated.append(&mut self.topics);
+        self
     }
 
     /// Until the consumer leaves, or the broker refuses from the start.
@@ -221,9 +222,11 @@ impl<T: Fn(Connectivity)> Listener<T> {
                 "the broker has forgotten this client's session: what was published while the connection was down may be lost; see the broker's persistence and source.session_expiry".into(),
             );
         }
+        // A broker that was started anew may have kept the session without its shared subscriptions, as Mosquitto 2.0 does.
+        let shares = self.topics.iter().any(|topic| topic.starts_with("$share/"));
         match self.subscribed {
-            true => self.connected(),
-            false => {
+            true if !shares => self.connected(),
+            _ => {
                 if !self.topics.is_empty() {
                     link.connection.subscribe(1, &self.topics, self.qos, self.retained)?;
                     link.asked = Some(now);

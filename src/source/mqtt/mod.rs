@@ -207,17 +207,11 @@ pub fn subscribe(
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
     let wishes = Arc::new(Wishes::default());
-    let drains = session >= source.sessions;
-    let listener = Listener::new(
-        source,
-        drains,
-        endpoint,
-        opening,
-        sender,
-        agreed,
-        Arc::clone(&wishes),
-        tell,
-    );
+    let listener = Listener::new(source, endpoint, opening, sender, agreed, Arc::clone(&wishes), tell);
+    let listener = match session < source.sessions {
+        true => listener,
+        false => listener.draining(),
+    };
     thread::Builder::new()
         .name("mqtt".into())
         .spawn(move || {
