@@ -1,12 +1,14 @@
 //! The receiving end of a live run: sessions at the broker, and the lines between the processes that have them.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::durable::{Continuation, keeping, owner};
 use super::preparation::Task;
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Line, Topology, halt, halt_without};
-use crate::commit::{Keeping, Manifest};
+use crate::commit::{Fence, FenceError, Keeping, Manifest};
 use crate::disk::LocalDisk;
 use crate::journal::JournalError;
 use crate::observe::Board;
@@ -14,6 +16,9 @@ use crate::source::{
     Asked, Connectivity, Ends, FeedHandle, LiveCut, Members, SourceError, Subscription, follow, lead, start, subscribe,
     tell_ready, wait_until_ready,
 };
+
+/// How often a process looks whether the state folder is still its run's.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Sessions that stand, at all processes.
 pub(super) struct Receiving {
@@ -86,6 +91,7 @@ impl Receiving {
         task: &Task,
         topology: &Topology,
         continuation: Continuation,
+        fence: &Fence,
         interrupted: &Interrupted,
     ) -> Result<(Vec<FeedHandle>, Option<Keeping>), Failure> {
         let settings = &task.settings;
@@ -117,6 +123,7 @@ impl Receiving {
                 sealed,
             },
         };
+        watch(fence.clone());
         let stop = interrupted.clone();
         let stop = move || stop.is_set();
         let told = |told: &str| tell(format_args!("wardflow: {told}"));
@@ -135,4 +142,19 @@ impl Receiving {
         let keeping = keeping(&task.state, snapshots, releases, ends, outbox, tell_others);
         Ok((start(leading, workers, unfed), Some(keeping)))
     }
+}
+
+/// Ends this process soon after another run has taken over its state folder, also where nothing comes that it would have to write: it would
+/// take the other's sessions at the broker away, again and again.
+fn watch(fence: Fence) {
+    thread::spawn(move || {
+        loop {
+            thread::sleep(WATCH);
+            if let Err(taken_over @ FenceError::TakenOver { .. }) = fence.check() {
+                // A run that has just ended in order gives its folder away, and is gone by then.
+                thread::sleep(WATCH);
+                halt(taken_over);
+            }
+        }
+    });
 }

@@ -109,7 +109,7 @@ pub(super) fn run_workers(
             checkpoints = Some(continuation.checkpoints.clone());
             (outbox, alerting) = (continuation.outbox.clone(), continuation.alerting);
             hand_over = (topology.process() > 0).then(|| continuation.snapshots.clone());
-            let (feeds, kept) = receiving.start(task, topology, continuation, interrupted)?;
+            let (feeds, kept) = receiving.start(task, topology, continuation, &fence, interrupted)?;
             keeping = kept;
             (feeds, Some(board), None)
         }

@@ -35,6 +35,13 @@ impl fmt::Display for FenceError {
                 "{}: another run (number {by}) has taken over this state folder from this one (number {from}), which was held up and has written nothing since; nothing is lost, leave the other one running",
                 state.display()
             ),
+            FenceError::Io { path, error } if error.kind() == io::ErrorKind::StorageFull => {
+                write!(
+                    f,
+                    "{}: the disk is full; free some space and start again",
+                    path.display()
+                )
+            }
             FenceError::Io { path, error } => {
                 write!(
                     f,

@@ -27,6 +27,7 @@ class Program:
         self.url = None
         self.processes, self.dice = processes, dice
         self.members = []
+        self.put_down = []  # by the harness, since they would have waited for one that was missing
         self.said = []  # lines of every run
         self.runs = 0
         self.marks = 0
@@ -96,6 +97,8 @@ class Program:
             self._told.append(told)
         if wait:
             wait_until("wardflow subscribes or ends", lambda: self.subscribed() or not self.runs_now(), 60)
+            if not self.runs_now():
+                self.wait(30)
         return self
 
     def _listen(self, process):
@@ -119,7 +122,7 @@ class Program:
     @property
     def returncode(self):
         """Of the process whose end ended all: one that only lost another says so with status 1, as a failed one does."""
-        codes = [process.returncode for process in self.members]
+        codes = [process.returncode for process in self.members if process not in self.put_down]
         return min(codes, key=lambda code: (code is None, code >= 0 if code is not None else True, code == 0))
 
     def wait(self, seconds):
@@ -145,6 +148,7 @@ class Program:
     def _kill_all(self):
         for process in self.members:
             if process.poll() is None:
+                self.put_down.append(process)
                 process.send_signal(signal.SIGKILL)
             process.wait()
 

@@ -163,10 +163,28 @@ class Scene:
         time.sleep(away)
         self.restart()
 
+    def start_broker(self):
+        """Mosquitto 2.0 forgets shared subscriptions when it is started anew: what comes before the sessions stand again it has for nobody."""
+        safe, connected = self.publisher.accepted(), self.connected_again()
+        self.broker.start()
+        if self.program.processes == 1:
+            return
+        if self.program.runs_now():
+            sessions = self.program.processes
+            again = lambda: self.connected_again() >= connected + sessions or not self.program.runs_now()
+            wait_until("the sessions stand again", again, 60)
+        else:
+            self.restart()
+        time.sleep(0.1)  # acknowledgements that were on their way
+        self.at_risk |= self.publisher.accepted() - safe
+
+    def connected_again(self):
+        return sum("connected again" in line for line in self.program.words())
+
     def broker_restart(self, away):
         self.broker.end()
         time.sleep(away)
-        self.broker.start()
+        self.start_broker()
 
     def broker_kill(self, away):
         safe = self.publisher.accepted()
@@ -175,13 +193,14 @@ class Scene:
         self.broker.end(signal.SIGKILL)
         time.sleep(0.1 + away)  # acknowledgements that were on their way
         self.at_risk |= self.publisher.accepted() - safe
-        self.broker.start()
+        self.start_broker()
 
     def both_kill(self, away):
         self.program.kill()
         self.broker_kill(away)
         self.crashed()
-        self.restart()
+        if not self.program.runs_now():
+            self.restart()
 
     def drop(self, times, reset):
         for _ in range(times):

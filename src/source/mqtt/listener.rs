@@ -218,9 +218,11 @@ impl<T: Fn(Connectivity)> Listener<T> {
                 "the broker has forgotten this client's session: what was published while the connection was down may be lost; see the broker's persistence and source.session_expiry".into(),
             );
         }
+        // A broker that was started anew may have kept the session without its shared subscriptions, as Mosquitto 2.0 does.
+        let shares = self.topics.wanted.iter().any(|topic| topic.starts_with("$share/"));
         match self.subscribed {
-            true => self.connected(),
-            false => {
+            true if !shares => self.connected(),
+            _ => {
                 let Topics {
                     wanted,
                     gone,
