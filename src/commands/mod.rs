@@ -4,6 +4,7 @@
 //! 130 an interrupted replay.
 
 mod backtest;
+mod bench;
 mod check;
 mod cluster_flags;
 mod dataflow_flags;
@@ -73,6 +74,11 @@ enum Command {
     Backtest(Box<backtest::Backtest>),
     /// Simulate devices: records to a file or an MQTT broker, seeded, with labelled anomalies
     Simulate(simulate::Simulate),
+    /// Measure the paper's scenarios on this machine: rates, latencies, CPU, memory
+    ///
+    /// For each a fresh engine, as a process of its own, gets records from a simulated ward by an MQTT broker. Latencies count from the
+    /// moment at which a record was due. Beside the CPU time stands what the paper pays for the same load.
+    Bench(bench::Bench),
     /// Tell what a dataflow file would do, every mistake in it, and how well it fits a sample of records
     Check(check::Check),
     /// Show what has been committed to an output, and what about it is odd
@@ -189,6 +195,7 @@ impl CommandLine {
             Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Backtest(backtest)) => backtest.run(),
             Some(Command::Simulate(simulate)) => simulate.run(),
+            Some(Command::Bench(bench)) => bench.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Inspect(inspect)) => inspect.run(),
             Some(Command::Vault(vault)) => vault.run(),

@@ -1,5 +1,6 @@
 //! What a process has used, as the operating system tells it.
 
+use std::fmt::Display;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
@@ -18,18 +19,16 @@ const TICKS_PER_SECOND: f64 = 100.0;
 impl Usage {
     /// Of this process so far; zero where the system does not tell (outside Linux).
     pub fn now() -> Usage {
-        let cpu_seconds = fs::read_to_string("/proc/self/stat")
-            .ok()
-            .and_then(|stat| cpu_seconds(&stat))
-            .unwrap_or_default();
-        let peak_rss_bytes = fs::read_to_string("/proc/self/status")
-            .ok()
-            .and_then(|status| peak(&status))
-            .unwrap_or_default();
-        Usage {
-            cpu_seconds,
-            peak_rss_bytes,
-        }
+        Usage::of_process("self").unwrap_or_default()
+    }
+
+    /// Of a process by its number; `None` where there is none, or the system does not tell.
+    pub fn of_process(number: impl Display) -> Option<Usage> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{number}/{file}")).ok();
+        Some(Usage {
+            cpu_seconds: cpu_seconds(&read("stat")?)?,
+            peak_rss_bytes: peak(&read("status")?)?,
+        })
     }
 
     pub fn add(&mut self, other: Usage) {

@@ -82,7 +82,7 @@ impl Broker {
         })
     }
 
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
