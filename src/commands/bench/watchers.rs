@@ -44,7 +44,7 @@ impl Alerts {
             session_expiry: Micros(0),
             ..Source::default()
         };
-        let subscription = subscribe(&source, LARGEST, |_: Connectivity| ())?;
+        let subscription = subscribe(&source, 0, LARGEST, Vec::new(), |_: Connectivity| ())?;
         let (messages, acknowledger) = (subscription.messages().clone(), subscription.acknowledger());
         let (sender, ages) = unbounded();
         let since = Arc::clone(since);

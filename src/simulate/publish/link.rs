@@ -76,7 +76,9 @@ impl Link {
         let mut most_in_flight = IN_FLIGHT;
         loop {
             let client = &mut connection.eventloop;
-            if client.pending.is_empty() && client.state.inflight() < most_in_flight {
+            // One that waits for its packet id would be forgotten over the next that does.
+            let has_room = client.state.inflight() < most_in_flight && client.state.collision.is_none();
+            if client.pending.is_empty() && has_room {
                 client.pending.extend(unsent.queued.pop_front());
             }
             let Ok(event) = connection.recv() else { return };
