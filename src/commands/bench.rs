@@ -12,48 +12,33 @@
 //!            └── wardflow/alerts/# ── alerted
 //! ```
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, print, tell};
 use crate::cluster::{Interrupted, before_the_end};
-use crate::observe::wall_clock;
 use crate::settings::Micros;
-use crate::simulate::{Broker, Plan, Simulation, publish};
-use engine::Engine;
+use crate::simulate::Broker;
 use latency::{Latency, fsync_of};
-use relay::Relay;
-use watchers::{Alerts, Since, Tables};
+use scenario::{Scenario, Stage};
 
 mod cost;
 mod engine;
 mod latency;
 mod relay;
+mod scenario;
 mod text;
 mod watchers;
 
-/// How long a record may take to become visible once the load has ended, at most.
-const DRAIN: Duration = Duration::from_secs(60);
-/// Records before the measured ones, without a pace: every forest gives scores behind them.
-const WARM_UP: usize = 8_000;
-/// How long before now they are.
-const EARLIER: i64 = 30_000_000;
-/// Records of the run without a pace.
-const UNPACED: u64 = 200_000;
-const SCENARIOS: [&str; 5] = ["small", "small-tables", "medium", "large", "unpaced"];
+const NAMES: [&str; 5] = ["small", "small-tables", "medium", "large", "unpaced"];
 
 #[derive(Args)]
 pub(super) struct Bench {
     /// Only these: small (50 records/s), small-tables (100), medium (1,000), large (5,000), unpaced [default: all]
-    #[arg(value_name = "SCENARIO", value_parser = SCENARIOS)]
+    #[arg(value_name = "SCENARIO", value_parser = NAMES)]
     scenarios: Vec<String>,
     /// How long each scenario lasts
     #[arg(long = "for", value_name = "TIME", default_value = "20s")]
@@ -125,7 +110,7 @@ impl Bench {
         let folder = WorkFolder::create(&self.folder)?;
         let fsync = fsync_of(&folder.0).map_err(|e| unwritable(&folder.0, &e))?;
         let names: Vec<String> = match self.scenarios.is_empty() {
-            true => SCENARIOS.map(str::to_owned).into(),
+            true => NAMES.map(str::to_owned).into(),
             false => self.scenarios.clone(),
         };
         let mut scenarios = Vec::new();
@@ -134,7 +119,15 @@ impl Bench {
                 break;
             }
             tell(format_args!("{name} …"));
-            scenarios.push(self.measure(&name, &url, &folder.0, &interrupted)?);
+            let stage = Stage::set(
+                Scenario::of(&name, self.time.into()),
+                &url,
+                &folder.0,
+                (self.workers, &self.set),
+                &interrupted,
+            )?;
+            let load = stage.load()?;
+            scenarios.push(stage.end(&load)?);
         }
         let report = Report {
             program: concat!("wardflow ", env!("CARGO_PKG_VERSION")),
@@ -163,139 +156,6 @@ impl Bench {
             false => fs::write(path, json).map_err(|e| unwritable(path, &e)),
         }
     }
-
-    /// One scenario: a fresh engine, its load, its end.
-    fn measure(&self, name: &str, url: &str, folder: &Path, interrupted: &Interrupted) -> Result<Figures, Failure> {
-        let paced = Plan::preset(name);
-        let plan = Plan {
-            anomalies: 0.01,
-            ..paced
-                .clone()
-                .unwrap_or_else(|| Plan::preset("large").unwrap_or_default())
-        };
-        let folder = folder.join(name);
-        fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
-        let devices = folder.join("devices.csv");
-        let written = File::create(&devices).and_then(|file| {
-            let mut file = BufWriter::new(file);
-            plan.write_devices(&mut file)?;
-            file.flush()
-        });
-        written.map_err(|e| unwritable(&devices, &e))?;
-
-        let ward = Broker::parse(url)?;
-        let relay = Relay::start(&ward.host, ward.port)
-            .map_err(|e| Failure::new(format!("the relay before the engine: {e}")))?;
-        let alerts_below = format!("wardflow/bench/{}/alerts", std::process::id());
-        let since = Since::new(AtomicI64::new(i64::MAX));
-        let alerts = Alerts::watch(url, &alerts_below, &since)?;
-        let engine = Engine::start(&folder, url, relay.port, self.workers, &alerts_below, &self.set)?;
-        let tables = Tables::watch(&folder.join("out"), &since);
-        warm_up(&plan, &ward, &relay, interrupted)?;
-        engine.settle();
-
-        relay.begin();
-        let start = wall_clock();
-        since.store(start / 1000 * 1000, Ordering::Relaxed); // records have milliseconds
-        let offset = Arc::new(AtomicI64::new(0));
-        let began = Instant::now();
-        let before = engine.usage();
-        let plan = Plan { start, ..plan };
-        let records = match paced {
-            Some(_) => (plan.rate * Duration::from(self.time).as_secs_f64()).ceil().max(1.0) as u64,
-            None => UNPACED,
-        };
-        let unpaced = paced.is_none();
-        let ward_records = Simulation::new(plan.clone())
-            .map_err(|e| Failure::new(e.to_string()))?
-            .take(usize::try_from(records).unwrap_or(usize::MAX))
-            .map(|mut record| {
-                if unpaced {
-                    record.due = 0.0;
-                }
-                record
-            });
-        let to = Arc::clone(&offset);
-        let counts = publish(
-            ward_records,
-            &ward,
-            || interrupted.is_set(),
-            move |counts| {
-                // When the first record was due, seen from the plan's own start.
-                let due = wall_clock() - (counts.seconds * 1e6) as i64;
-                to.store(due - start, Ordering::Relaxed);
-            },
-        )?;
-        let backlog_at_end = relay.backlog();
-        let after = engine.usage();
-        let seconds = counts.seconds.max(1e-9);
-        let until = Instant::now() + DRAIN;
-        while relay.acknowledged() < counts.published && Instant::now() < until && !interrupted.is_set() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        let (settled, used_by_then) = engine.settle();
-        thread::sleep(Duration::from_secs(2)); // the last second's commit
-        let written_bytes = engine.written();
-        let summary = engine.end()?;
-        let offset = offset.load(Ordering::Relaxed);
-        // Without a pace nothing is due at any time.
-        let of = |times: Vec<i64>| (!unpaced).then(|| Latency::of(times, offset)).flatten();
-        let (acknowledged, backlog_most) = relay.end();
-        let (alerted, committed) = (alerts.end(), tables.end());
-        let (lasted, after) = match unpaced {
-            true => ((settled - began).as_secs_f64(), used_by_then),
-            false => (seconds, after),
-        };
-        let used = match (before, after) {
-            (Some(before), Some(after)) => after - before,
-            _ => summary.cpu_seconds,
-        };
-        let cpu_share = used / lasted;
-        Ok(Figures {
-            scenario: name.to_owned(),
-            rate: (!unpaced).then_some(plan.rate),
-            achieved_rate: counts.published as f64 / lasted,
-            seconds: lasted,
-            records: counts.published,
-            publisher_behind: counts.behind,
-            acknowledged: of(acknowledged),
-            alerted: of(alerted),
-            committed: of(committed),
-            cpu_share,
-            cpu_microseconds_per_record: used * 1e6 / counts.published.max(1) as f64,
-            peak_rss_bytes: summary.peak_rss_bytes,
-            written_bytes: written_bytes.unwrap_or(summary.output_bytes),
-            output_bytes: summary.output_bytes,
-            backlog_most,
-            backlog_at_end,
-            anomalies: summary.anomalies,
-            alerts: summary.alerts,
-            cost: cost::monthly(name, cpu_share),
-        })
-    }
-}
-
-/// Fills the forests, and waits until the engine has acknowledged all of it.
-fn warm_up(plan: &Plan, ward: &Broker, relay: &Relay, interrupted: &Interrupted) -> Result<(), Failure> {
-    let plan = Plan {
-        start: wall_clock() - EARLIER,
-        rate: 5_000.0,
-        anomalies: 0.0,
-        ..plan.clone()
-    };
-    let records = Simulation::new(plan)
-        .map_err(|e| Failure::new(e.to_string()))?
-        .take(WARM_UP);
-    let at_once = records.map(|mut record| {
-        record.due = 0.0;
-        record
-    });
-    let published = publish(at_once, ward, || interrupted.is_set(), |_| ())?.published;
-    let until = Instant::now() + DRAIN;
-    while relay.acknowledged() < published && Instant::now() < until && !interrupted.is_set() {
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }
 
 #[cfg(feature = "broker")]

@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// CPU seconds so far, where the system tells.
-    pub(super) fn usage(&self) -> Option<f64> {
+    pub(super) fn used(&self) -> Option<f64> {
         Usage::of_process(self.child.id()).map(|usage| usage.cpu_seconds)
     }
 
@@ -105,10 +105,10 @@ impl Engine {
     /// does not tell.
     pub(super) fn settle(&self) -> (Instant, Option<f64>) {
         let until = Instant::now() + PATIENCE;
-        let mut last = (Instant::now(), self.usage());
+        let mut last = (Instant::now(), self.used());
         loop {
             thread::sleep(QUIET);
-            let now = (Instant::now(), self.usage());
+            let now = (Instant::now(), self.used());
             let used = now.1.unwrap_or_default() - last.1.unwrap_or_default();
             if used <= IDLE * QUIET.as_secs_f64() || now.0 > until {
                 return last;

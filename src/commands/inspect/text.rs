@@ -78,9 +78,9 @@ fn made(made: &Made) -> Vec<Vec<String>> {
         ));
         rows.push(line("late", share(made.late)));
         rows.push(line("anomalies", share(made.anomalies)));
-        if made.alerts > 0 {
-            rows.push(line("alerts", made.alerts.to_string()));
-        }
+    }
+    if made.alerts > 0 {
+        rows.push(line("alerts", made.alerts.to_string()));
     }
     if made.devices.is_some() {
         let devices = made
