@@ -158,6 +158,8 @@ impl Summary {
             "records_per_second",
             "peak_rss_bytes",
             "stages",
+            // What is sealed under another key may pack into a byte more or less.
+            "output_bytes",
         ] {
             facts
                 .as_object_mut()
