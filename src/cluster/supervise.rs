@@ -97,7 +97,10 @@ pub(super) fn keep_up(
         let until = Instant::now() + pause;
         while Instant::now() < until {
             if interrupted.is_set() {
-                return Ok(FAILURE); // what was not committed is committed by the next start
+                say(
+                    "interrupted while no process was running; what they had received is kept, the next start commits it",
+                );
+                return Ok(FAILURE);
             }
             thread::sleep(LOOK);
         }

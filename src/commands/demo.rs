@@ -12,10 +12,9 @@ use clap::Args;
 
 use super::dataflow_flags::state_beside;
 use super::live::{LiveRun, tell_where};
-use super::run::one_process;
 use super::{Failure, load_settings, tell, write_summary};
 use crate::broker;
-use crate::cluster::Interrupted;
+use crate::cluster::{Flags, Interrupted, Topology};
 use crate::observe::{grouped, wall_clock};
 use crate::settings::Micros;
 use crate::simulate::{Broker, Plan, Simulation, publish};
@@ -105,6 +104,17 @@ impl Demo {
         write_summary(&summary, self.summary.as_deref())?;
         Ok(0)
     }
+}
+
+/// What needs no other process.
+fn one_process(workers: usize) -> Result<Topology, Failure> {
+    Ok(Topology::from_flags(&Flags {
+        workers,
+        processes: 1,
+        process: 0,
+        hostfile: None,
+        allow_remote: false,
+    })?)
 }
 
 /// The device collection of the simulated ward; the same one every time, as the output is bound to it.

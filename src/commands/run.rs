@@ -6,7 +6,7 @@ use super::cluster_flags::ClusterFlags;
 use super::dataflow_flags::DataflowFlags;
 use super::live::{LiveRun, tell_where};
 use super::{Failure, tell, write_summary};
-use crate::cluster::{Flags, Interrupted, Topology, spawn_and_keep_up};
+use crate::cluster::{Interrupted, spawn_and_keep_up};
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -51,15 +51,4 @@ impl Run {
         write_summary(&summary, self.dataflow.summary.as_deref())?;
         Ok(0)
     }
-}
-
-/// What needs no other process.
-pub(super) fn one_process(workers: usize) -> Result<Topology, Failure> {
-    Ok(Topology::from_flags(&Flags {
-        workers,
-        processes: 1,
-        process: 0,
-        hostfile: None,
-        allow_remote: false,
-    })?)
 }

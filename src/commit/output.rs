@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::{error, fmt};
 
+use super::error::{OutputError, unreadable};
 use super::fence::{Fence, FenceError};
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
@@ -15,6 +15,8 @@ use crate::sink::{Anomalies, Quarantine, Readings, SinkError, StagedFile, Table,
 
 /// Holds what is not yet committed; below the output, so that publishing is a rename. No glob of a table finds it.
 const STAGING: &str = ".staging";
+/// What a run of several processes leaves among the staged files, to be seen by all of them.
+pub const RUN_SIGN: &str = "run";
 /// The folders of the tables.
 pub const TABLES: [&str; 4] = [Readings::NAME, Anomalies::NAME, Windows::NAME, Quarantine::NAME];
 
@@ -33,82 +35,6 @@ pub struct OutputFolder<D: Disk = LocalDisk> {
 enum Visible {
     Stays,
     IsReplaced,
-}
-
-/// Why an output cannot be used, and what to do.
-#[derive(Debug)]
-pub enum OutputError {
-    InUse(PathBuf),
-    Foreign { output: PathBuf, why: String },
-    Unreadable { path: PathBuf, error: io::Error },
-    Files(SinkError),
-    Fence(FenceError),
-}
-
-impl fmt::Display for OutputError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OutputError::InUse(state) => {
-                write!(
-                    f,
-                    "{}: another run uses this state folder; wait for it or stop it",
-                    state.display()
-                )
-            }
-            OutputError::Foreign { output, why } => {
-                write!(
-                    f,
-                    "{}: the output belongs to another run: {why}; choose another folder with -o, or remove it and its state",
-                    output.display()
-                )
-            }
-            OutputError::Unreadable { path, error } => {
-                let advice = match error.kind() {
-                    io::ErrorKind::PermissionDenied => "no permission; check the folder's owner and mode",
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                        "a file is there where a folder is wanted; choose another with -o or --state"
-                    }
-                    io::ErrorKind::ReadOnlyFilesystem => {
-                        "the file system is read-only; choose another folder with -o or --state"
-                    }
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        "the disk is full; free some space and start again"
-                    }
-                    _ => {
-                        return write!(
-                            f,
-                            "{}: cannot be used ({error}); choose another folder with -o or --state",
-                            path.display()
-                        );
-                    }
-                };
-                write!(f, "{}: {advice}", path.display())
-            }
-            OutputError::Files(error) => error.fmt(f),
-            OutputError::Fence(error) => error.fmt(f),
-        }
-    }
-}
-
-impl error::Error for OutputError {}
-
-impl From<FenceError> for OutputError {
-    fn from(error: FenceError) -> Self {
-        OutputError::Fence(error)
-    }
-}
-
-impl From<SinkError> for OutputError {
-    fn from(error: SinkError) -> Self {
-        OutputError::Files(error)
-    }
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
-    |error| OutputError::Unreadable {
-        path: path.to_owned(),
-        error,
-    }
 }
 
 impl OutputFolder {
@@ -320,7 +246,7 @@ impl<D: Disk> OutputFolder<D> {
 
 /// The sign of a run of several processes.
 fn sign_of(output: &Path, incarnation: u64) -> PathBuf {
-    staging_root(output).join(format!("{incarnation}/run"))
+    staging_root(output).join(incarnation.to_string()).join(RUN_SIGN)
 }
 
 /// Where all that is not committed waits.

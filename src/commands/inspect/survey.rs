@@ -11,7 +11,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
 use super::super::Failure;
-use crate::commit::{Manifest, TABLES, is_in_use, manifest_path, staging, staging_root};
+use crate::commit::{Manifest, RUN_SIGN, TABLES, is_in_use, manifest_path, staging, staging_root};
 use crate::record::EventTime;
 use crate::sink::StagedFile;
 
@@ -226,7 +226,9 @@ fn waiting(folder: &Path) -> (u64, u64) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (files, bytes) = match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => waiting(&entry.path()),
-            Ok(metadata) => (1, metadata.len()),
+            // Not the sign of a run of several processes.
+            Ok(metadata) if entry.file_name() != RUN_SIGN => (1, metadata.len()),
+            Ok(_) => (0, 0),
             Err(_) => (0, 0),
         };
         found = (found.0 + files, found.1 + bytes);
