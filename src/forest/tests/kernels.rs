@@ -87,7 +87,7 @@ fn shape() -> impl Strategy<Value = Parameters> {
 
 /// The points of three devices' readings; some readings come twice.
 fn points_of(parameters: &Parameters, values: &[f64], turns: &[u8]) -> Vec<f32> {
-    let mut key = KeyMemory::new(&parameters);
+    let mut key = KeyMemory::new(parameters);
     let device = DeviceMemory::new(parameters.measures, parameters.shingle);
     let (mut devices, mut points, mut last) = (vec![device; 3], Vec::new(), None);
     for (reading, turn) in values.chunks_exact(parameters.measures).zip(turns.iter().cycle()) {
