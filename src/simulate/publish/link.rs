@@ -74,16 +74,19 @@ impl Link {
     pub(super) fn run(&self, mut connection: Connection) {
         let mut unsent = Unsent::default();
         let mut most_in_flight = IN_FLIGHT;
+        let mut connected = false;
         loop {
             let client = &mut connection.eventloop;
             // One that waits for its packet id would be forgotten over the next that does.
             let has_room = client.state.inflight() < most_in_flight && client.state.collision.is_none();
-            if client.pending.is_empty() && has_room {
+            // What is given to the client while there is no connection is dropped with the next welcome.
+            if connected && client.pending.is_empty() && has_room {
                 client.pending.extend(unsent.queued.pop_front());
             }
             let Ok(event) = connection.recv() else { return };
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(welcome))) => {
+                    connected = true;
                     most_in_flight = limit(&welcome);
                     connection.eventloop.pending = mem::take(&mut unsent.unacknowledged);
                     *self.locked() = State::Up;
@@ -99,6 +102,7 @@ impl Link {
                 }
                 Ok(_) => {}
                 Err(error) => {
+                    connected = false;
                     unsent.take(&mut connection.eventloop.pending);
                     self.down(&mut unsent, &error);
                     if self.leaving.load(Ordering::Relaxed) {
