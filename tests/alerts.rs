@@ -13,7 +13,7 @@ mod ward;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -99,13 +99,7 @@ impl Live {
             arguments.extend(["--set", setting]);
         }
         arguments.extend(more);
-        let mut command = scene.command(&arguments);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut said = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
+        let (child, mut said) = scene.start(&arguments);
         let (mut line, mut all) = (String::new(), String::new());
         while !line.contains("subscribed") {
             all.push_str(&line);

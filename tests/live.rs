@@ -11,7 +11,7 @@ mod ward;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,13 +65,7 @@ impl Live {
         ];
         arguments.extend(SETTINGS);
         arguments.extend(more);
-        let mut command = scene.command(&arguments);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let said = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
+        let (child, said) = scene.start(&arguments);
         let mut live = Live { child, said };
         live.wait_for(|line| line.contains("subscribed"));
         live

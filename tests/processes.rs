@@ -81,14 +81,9 @@ impl Live {
         arguments.extend(["--summary", "live.json"]);
         arguments.extend(SETTINGS);
         arguments.extend(more);
-        let mut command = scene.command(&arguments);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let (child, stderr) = scene.start(&arguments);
         let said = Arc::new(Mutex::new(Vec::new()));
-        listen(child.stderr.take().expect("a pipe was asked for"), Arc::clone(&said));
+        listen(stderr, Arc::clone(&said));
         Live { child, said }
     }
 
@@ -170,9 +165,9 @@ impl Drop for Live {
     }
 }
 
-fn listen(from: ChildStderr, said: Arc<Mutex<Vec<String>>>) {
+fn listen(from: BufReader<ChildStderr>, said: Arc<Mutex<Vec<String>>>) {
     thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
+        for line in from.lines().map_while(Result::ok) {
             said.lock().expect("nobody panics").push(line);
         }
     });

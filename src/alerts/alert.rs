@@ -1,4 +1,4 @@
-//! What an alert says.
+//! What an alert says. In: an anomaly. Out: its id, the topic's level and the JSON, the same bytes whenever it is made.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Those who deliver: a thread for each destination, from the outbox to the world.
+//! Those who deliver: a thread for each destination. In: what waits in the outbox. Out: the world, and receipts of what has arrived.
 
 use std::path::PathBuf;
 use std::sync::Arc;

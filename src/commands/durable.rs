@@ -10,9 +10,9 @@ use super::replay::VAULT;
 use super::tell;
 use crate::alerts::{self, Destination, Outbox, try_file};
 use crate::cluster::Topology;
-use crate::commit::{Fence, JournalLink, Keeping, Manifest, Wish};
+use crate::commit::{JournalLink, Keeping, Manifest, Wish};
 use crate::dataflows::parser;
-use crate::disk::{Disk, LocalDisk};
+use crate::disk::{Disk, Fence, LocalDisk};
 use crate::journal::{
     EpochLog, Journal, JournalReader, Limits, Restorer, Separator, Start, epochs_of, folder_of, records_of, sessions_of,
 };

@@ -1,4 +1,5 @@
-//! The receiving end of a live run: sessions at the broker, and the lines between the processes that have them.
+//! The receiving end of a live run. In: what its state folder holds. Out: sessions that stand at the broker, lines between the processes that
+//! have them, and the source that feeds this process's workers.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,8 +9,8 @@ use super::durable::{Continuation, keeping, owner};
 use super::preparation::Task;
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Line, Topology, halt, halt_without};
-use crate::commit::{Fence, FenceError, Keeping, Manifest};
-use crate::disk::LocalDisk;
+use crate::commit::{Keeping, Manifest};
+use crate::disk::{Fence, FenceError, LocalDisk};
 use crate::journal::JournalError;
 use crate::observe::Board;
 use crate::source::{
@@ -138,7 +139,10 @@ impl Receiving {
         };
         let ends = log.ends.clone();
         let (leading, others) = lead(members, log, self.lines, stop, failed, lost, told);
-        let tell_others = move |manifest: &Manifest| others.committed(manifest);
+        let tell_others = move |manifest: &Manifest| {
+            let anchors = manifest.anchors.iter().map(|anchor| anchor.ends());
+            others.committed(manifest.ends(), anchors.collect());
+        };
         let keeping = keeping(&task.state, snapshots, releases, ends, outbox, tell_others);
         Ok((start(leading, workers, unfed), Some(keeping)))
     }

@@ -1,10 +1,10 @@
-//! Why an output cannot be used, told to the user.
+//! Why an output cannot be used. In: what went wrong. Out: one line for the user, with advice.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
-use super::fence::FenceError;
+use crate::disk::FenceError;
 use crate::sink::SinkError;
 
 /// Why an output cannot be used, and what to do.

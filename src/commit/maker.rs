@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{FenceError, Manifest, OutputFolder, Staged};
+use super::{Manifest, OutputFolder, Staged};
 use crate::alerts::{Outbox, OutboxError};
-use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::disk::{Disk, FenceError, LocalDisk, crash_point};
 use crate::sink::SinkError;
 use crate::snapshot::{Entry, Run, SnapshotError, Snapshots};
 

@@ -4,7 +4,6 @@
 //! far the output has come and what it belongs to.
 
 mod error;
-mod fence;
 mod lock;
 mod maker;
 mod manifest;
@@ -12,7 +11,6 @@ mod output;
 mod tally;
 
 pub use error::OutputError;
-pub use fence::{Fence, FenceError};
 pub use lock::is_in_use;
 pub use maker::{CommitError, Commits, Job, JournalLink, Keeping, Maker, Wish};
 pub use manifest::{Anchor, Belongings, Manifest, path_of as manifest_path};

@@ -6,10 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{OutputError, unreadable};
-use super::fence::{Fence, FenceError};
 use super::lock::lock_of;
 use super::manifest::{Belongings, Manifest};
-use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::disk::{Disk, Fence, FenceError, LocalDisk, crash_point};
 use crate::settings::{first_difference, first_difference_of_state};
 use crate::sink::{Anomalies, Quarantine, Readings, SinkError, StagedFile, Table, Windows};
 

@@ -1,4 +1,5 @@
-//! What survives a crash: the file operations that the journal and the commits are built on.
+//! What survives a crash: the file operations that the journal and the commits are built on, and the [`Fence`] that keeps a run
+//! which has lost its folder away from them.
 //!
 //! Everything that must outlast a power cut goes through a [`Disk`], so that the same code runs on the machine's file system
 //! and, in tests, on one in memory that forgets what was not synced and tears what it was writing.
@@ -7,6 +8,7 @@
 //! stays so once [`Disk::sync_folder`] of its folder has returned. Before that, anything may have happened to it or not.
 
 mod crash;
+mod fence;
 mod local;
 #[cfg(test)]
 pub mod memory;
@@ -15,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 pub use crash::crash_point;
+pub use fence::{Fence, FenceError};
 pub use local::LocalDisk;
 
 /// A file system, or what stands in for one.

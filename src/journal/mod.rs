@@ -33,8 +33,8 @@ pub use identity::{Restorer, Separator};
 pub use reader::JournalReader;
 pub use writer::{Journal, Limits, TornTail};
 
-use crate::commit::FenceError;
 use crate::disk::Disk;
+use crate::disk::FenceError;
 use crate::vault::VaultError;
 
 /// Where a state folder keeps its journal.

@@ -1,4 +1,4 @@
-//! Pauses between tries to connect: longer each time, and never the same for two clients.
+//! Pauses between tries to connect. In: how long the last connection stood. Out: a pause, longer each time and never the same for two clients.
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ use timely::dataflow::operators::{Capability, Operator};
 use super::Rows;
 use super::barrier::earliest;
 use crate::cluster::halt;
-use crate::commit::{Fence, Staged};
-use crate::disk::LocalDisk;
+use crate::commit::Staged;
+use crate::disk::{Fence, LocalDisk};
 use crate::snapshot::{Checkpoints, Collected, Entry, Run, Snapshots};
 use crate::source::{Time, commit_of, end_of_commit};
 

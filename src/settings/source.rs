@@ -136,27 +136,17 @@ impl Source {
         }
     }
 
-    /// What each of `sessions` sessions subscribes to: the topics, shared out where there are several.
-    fn filters(&self, sessions: usize) -> Vec<String> {
+    /// What a session subscribes to: the topics, shared out where there are several sessions; nothing where it is one of a run that had more.
+    pub fn subscriptions_of(&self, session: usize) -> Vec<String> {
+        if session >= self.sessions {
+            return Vec::new();
+        }
         let group = self.client_id.replace(['/', '+', '#'], "-"); // may not be in a group's name
-        let shared = |topic: &String| match sessions == 1 || topic.starts_with("$share/") {
+        let shared = |topic: &String| match self.sessions == 1 || topic.starts_with("$share/") {
             true => topic.clone(),
             false => format!("$share/{group}/{topic}"),
         };
         self.topics.iter().map(shared).collect()
-    }
-
-    /// What every session subscribes to.
-    pub fn subscriptions(&self) -> Vec<String> {
-        self.filters(self.sessions)
-    }
-
-    /// What a session has subscribed to if it is of a run with one session where there are several now, or the other way round: records
-    /// would come twice.
-    pub fn outdated_subscriptions(&self) -> Vec<String> {
-        let now = self.subscriptions();
-        let others = self.filters(if self.sessions == 1 { 2 } else { 1 });
-        others.into_iter().filter(|filter| !now.contains(filter)).collect()
     }
 
     pub(super) fn read(section: &mut Section<'_, '_>) -> Source {

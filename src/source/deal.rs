@@ -1,4 +1,4 @@
-//! Makes chunks of arrivals, in order, one for each worker.
+//! Deals records out. In: an epoch's arrivals of each session. Out: a chunk for each worker, in the order of positions.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -21,8 +21,7 @@ use super::recorded::Records;
 use super::strand::{Feeder, Strand};
 use super::tail::Ingest;
 use super::{commit_of, time_of};
-use crate::commit::Fence;
-use crate::disk::Disk;
+use crate::disk::{Disk, Fence};
 use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
 

@@ -20,7 +20,6 @@ use super::mqtt::Subscription;
 use super::release::Release;
 use super::strand::Feeder;
 use crate::cluster::{BEAT, Hearer, Lost, Speaker};
-use crate::commit::Manifest;
 use crate::disk::Disk;
 use crate::journal::{self, JournalError};
 
@@ -82,12 +81,9 @@ impl Others {
         self.speakers.iter().for_each(|speaker| speaker.say(word));
     }
 
-    /// Tells of a commit.
-    pub fn committed(&self, manifest: &Manifest) {
-        self.say(&Word::Committed {
-            ends: manifest.ends(),
-            anchors: manifest.anchors.iter().map(|anchor| anchor.ends()).collect(),
-        });
+    /// Tells of a commit: how far it goes in each journal, and where in each the anchors are, one after the other.
+    pub fn committed(&self, ends: Vec<u64>, anchors: Vec<Vec<u64>>) {
+        self.say(&Word::Committed { ends, anchors });
     }
 }
 

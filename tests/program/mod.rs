@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -85,6 +85,18 @@ impl Scene {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         wardflow(self.folder.path(), arguments)
+    }
+
+    /// Starts the program to go on beside the test, and gives what it says on standard error.
+    pub fn start(&self, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
+        let mut command = self.command(arguments);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let said = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
+        (child, said)
     }
 
     pub fn run(&self, arguments: &[&str]) -> Run {

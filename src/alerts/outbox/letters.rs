@@ -1,4 +1,4 @@
-//! What a destination has still to get, read from the log.
+//! What a destination has still to get. In: the log, and the place that it has confirmed. Out: the alerts behind it, a few at a time.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The log of alerts, in segments.
+//! The log of alerts, in segments. In: an epoch's alerts, passed over where they are in it already. Out: places, and the records behind one.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! How far a destination has confirmed alerts.
+//! How far a destination has confirmed alerts. In: places, in order. Out: the last whole one, also after a crash.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What the paper pays for the same load, and what our share of a core comes to in a month.
+//! What a month costs. In: a scenario and the engine's share of a core. Out: what the paper pays for the same load, and the hours of a core that we take.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! The engine: `wardflow run` as a process of its own.
+//! The engine: `wardflow run` as a process of its own. In: settings and a broker. Out: its CPU time, memory and bytes, apart from all else.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Latencies and their percentiles.
+//! Latencies. In: how long each took. Out: their percentiles.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! A relay between broker and engine, which sees when the engine acknowledges what.
+//! A relay. In: the bytes between broker and engine, which it passes on. Out: when the engine has acknowledged what.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! One scenario: a fresh engine, its load, its end, and who watches meanwhile.
+//! One scenario, from a fresh engine to its end. In: rate, time and broker. Out: what those who watched have seen, and what the engine used.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -1,4 +1,4 @@
-//! The figures for a person.
+//! The figures for a person. In: what was measured. Out: tables.
 
 use super::super::grid::grid;
 use super::latency::Latency;

@@ -1,4 +1,4 @@
-//! Who watches what comes out: alerts at the broker, and files of readings.
+//! Who watches what comes out. In: alerts at the broker, and files of readings. Out: how late each was.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

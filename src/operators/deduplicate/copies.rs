@@ -1,11 +1,12 @@
-//! Which records are copies of one before them.
+//! Which records are copies of one before them. In: readings, in source order. Out: whether each is new.
 //!
 //! In files a record is remembered until its device's event time has moved on by the horizon; that clock moves on by what
 //! two records in a row agree on, so that one reading from the future does not make it forget everything.
 //!
 //! What a live source received is remembered until the same device sent something *new* more than the horizon later, by
 //! receive time and in steps of a bucket. After an outage of any length a broker sends what was not acknowledged before
-//! anything new, so that is always recognised, however short the horizon; and no device's clock has a say in it.
+//! anything new, so that is recognised, however short the horizon; and no device's clock has a say in it. (Where several sessions share
+//! a device's records, one may bring something new before another has brought the old again: there the horizon is the limit.)
 
 use std::collections::{HashMap, VecDeque};
 

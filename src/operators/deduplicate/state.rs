@@ -1,4 +1,4 @@
-//! What `deduplicate` remembers, on disk: a value for each device, and one for each bucket of its records.
+//! What `deduplicate` remembers, on disk. In and out: a value for each device, and one for each bucket of its records.
 
 use std::collections::VecDeque;
 

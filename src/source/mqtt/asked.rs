@@ -1,7 +1,8 @@
 //! What a client has asked of its broker, in a file of the state folder.
 //!
 //! A session at a broker outlives the run, and with it every subscription that nobody takes back. A broker does not tell what a
-//! session is subscribed to, so this is remembered: topics that were taken out of the settings are then unsubscribed.
+//! session is subscribed to, so this is remembered. In: the settings. Out: the filters to take back: topics that were taken out of the
+//! settings, or that another number of sessions had in another form.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,10 +40,7 @@ impl<D: Disk> Asked<D> {
                 .parse()
                 .map_or_else(|_| String::new(), |address: BrokerAddress| address.to_string()),
             client_id: source.client_id_of(session),
-            topics: match session < source.sessions {
-                true => source.subscriptions(),
-                false => Vec::new(),
-            },
+            topics: source.subscriptions_of(session),
         };
         let bytes = disk.read(&state.join(&file)).ok();
         let of_file: Option<Session> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -80,6 +78,10 @@ impl<D: Disk> Asked<D> {
     /// # Errors
     /// A state folder that cannot be written.
     pub fn agreed(&mut self) -> io::Result<()> {
+        // Nothing was asked for, so nothing was answered: what is gone is taken back at every start.
+        if self.session.topics.is_empty() {
+            return Ok(());
+        }
         self.write(self.session.topics.clone())
     }
 
@@ -142,5 +144,30 @@ mod tests {
         assert!(!file.contains("secret"), "{file}");
         std::fs::write(state.path().join("subscriptions-0.json"), &file[..9]).expect("room");
         assert!(find(&["b"]).gone().is_empty(), "a file that is damaged");
+    }
+
+    #[test]
+    fn with_another_number_of_sessions_the_other_form_of_a_topic_is_gone() {
+        let state = tempfile::tempdir().expect("a folder");
+        let find = |sessions, session| {
+            let source = Source {
+                sessions,
+                ..source("w", &["t", "$share/own/u"])
+            };
+            Asked::find(LocalDisk, state.path(), &source, session)
+        };
+        for (sessions, session, gone) in [
+            (1, 0, &[] as &[&str]),
+            (2, 0, &["t"]),
+            (2, 1, &[]),
+            (1, 0, &["$share/w/t"]),
+            (1, 1, &["$share/w/t", "$share/own/u"]),
+            (1, 1, &["$share/w/t", "$share/own/u"]), // at every start
+        ] {
+            let mut asked = find(sessions, session);
+            assert_eq!(asked.gone(), gone, "{session} of {sessions}");
+            asked.asking().expect("room");
+            asked.agreed().expect("room");
+        }
     }
 }

@@ -209,17 +209,8 @@ pub fn subscribe(
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
     let wishes = Arc::new(Wishes::default());
-    let mut gone = gone;
-    gone.extend(source.outdated_subscriptions());
-    let wanted = match session < source.sessions {
-        true => source.subscriptions(),
-        false => {
-            gone.extend(source.subscriptions());
-            Vec::new()
-        }
-    };
     let topics = Topics {
-        wanted,
+        wanted: source.subscriptions_of(session),
         gone,
         qos: source.qos,
         retained: source.retained,

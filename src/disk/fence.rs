@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
-use crate::disk::{Disk, DiskFile, LocalDisk};
+use super::{Disk, DiskFile, LocalDisk};
 
 const NAME: &str = "incarnation";
 
@@ -79,7 +79,7 @@ impl<D: Disk> Fence<D> {
     ///
     /// # Errors
     /// A folder that cannot be read or written.
-    pub(super) fn raise(disk: &D, state: &Path) -> Result<Fence<D>, FenceError> {
+    pub fn raise(disk: &D, state: &Path) -> Result<Fence<D>, FenceError> {
         let path = state.join(NAME);
         let incarnation = read(disk, &path)? + 1;
         let fresh = path.with_extension("new");
