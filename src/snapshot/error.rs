@@ -22,6 +22,11 @@ pub enum SnapshotError {
     Damaged {
         path: PathBuf,
     },
+    /// What is kept of idle keys cannot be written or read.
+    Idle {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
     /// Written by a later version, in this format.
     Newer {
         path: PathBuf,
@@ -58,6 +63,13 @@ impl SnapshotError {
         }
     }
 
+    pub(super) fn idle(path: &Path, source: rusqlite::Error) -> SnapshotError {
+        SnapshotError::Idle {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     pub(super) fn damaged(path: &Path) -> SnapshotError {
         SnapshotError::Damaged { path: path.to_owned() }
     }
@@ -68,6 +80,11 @@ impl fmt::Display for SnapshotError {
         const OR: &str = "restore the state folder from a copy, or start with an empty one and another output folder";
         match self {
             SnapshotError::Io { path, source } => write!(
+                f,
+                "{}: {source}; check that the disk has room and that the folder is yours",
+                path.display()
+            ),
+            SnapshotError::Idle { path, source } => write!(
                 f,
                 "{}: {source}; check that the disk has room and that the folder is yours",
                 path.display()
@@ -103,6 +120,7 @@ impl std::error::Error for SnapshotError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SnapshotError::Io { source, .. } => Some(source),
+            SnapshotError::Idle { source, .. } => Some(source),
             SnapshotError::Part { source, .. } => Some(&**source),
             _ => None,
         }
