@@ -21,6 +21,7 @@ pub(super) enum StateOf {
     ScoreWindows = 6,
     ListUnknown = 7,
     Alert = 8,
+    DeduplicateClocks = 9,
 }
 
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.

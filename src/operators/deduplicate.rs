@@ -3,6 +3,7 @@
 //! A copy has the device, the event time and the payload of a record before it; [`copies`] says how long a record is remembered.
 
 mod copies;
+mod shard_clock;
 mod state;
 
 use timely::dataflow::channels::pact::Exchange;
@@ -63,6 +64,7 @@ mod tests {
     use timely::dataflow::operators::Inspect;
 
     use super::super::replay::{Life, Plan, replay, replay_lives};
+    use super::super::shard::shard_of_device;
     use super::*;
     use crate::record::{DeviceId, EventTime};
 
@@ -83,12 +85,27 @@ mod tests {
             position,
             timestamp,
             received,
-            device: DeviceId::new(format!("monitor-{device}")),
+            device: device_of(device),
             patient: None,
             measures: Default::default(),
             fingerprint,
             facts: None,
             late: false,
+        }
+    }
+
+    const DEVICES: u8 = 4;
+
+    /// The last of them, and no others, share a shard.
+    fn device_of(number: u8) -> DeviceId {
+        let of = |number: u64| DeviceId::new(format!("monitor-{number}"));
+        let first = of(u64::from(DEVICES - 2));
+        match number {
+            number if number < DEVICES - 1 => of(number.into()),
+            _ => (1000..)
+                .map(of)
+                .find(|device| shard_of_device(device) == shard_of_device(&first))
+                .expect("shards are finite"),
         }
     }
 
@@ -152,31 +169,113 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_outage_of_one_session_does_not_make_the_others_devices_forget() {
+        let mut copies = Copies::new(640); // buckets of 10
+        let of = |device, received, timestamp| reading(0, device, timestamp, received, 7);
+        for device in 0..DEVICES {
+            assert!(copies.is_new(&of(device, 0, 0)));
+        }
+        let back = 1_000_000;
+        assert!(
+            copies.is_new(&of(0, back, 1)),
+            "the first session is back with something new"
+        );
+        for device in 0..DEVICES {
+            assert!(
+                !copies.is_new(&of(device, back + 1, 0)),
+                "and the second with what was not acknowledged"
+            );
+        }
+    }
+
+    #[test]
+    fn devices_that_come_and_go_leave_nothing_behind() {
+        let mut copies = Copies::new(64);
+        copies.changed = Some(Vec::new());
+        let mut on_disk = std::collections::HashSet::new();
+        for time in 0..2_000 {
+            for bed in 0..300 {
+                let monitor = DeviceId::new(format!("bed-{bed}-{}", (time + bed) / 100));
+                let reading = of_a_broker(time, time);
+                assert!(copies.is_new(&Reading {
+                    device: monitor,
+                    ..reading
+                }));
+            }
+            if time % 50 == 0 {
+                for Entry { operator, key, value } in copies.changes() {
+                    match value {
+                        Some(_) => _ = on_disk.insert((operator, key)),
+                        None => _ = on_disk.remove(&(operator, key)),
+                    }
+                }
+            }
+        }
+        // The 300 that are there, and at most the last ones of each shard.
+        let (devices, entries) = (copies.devices.len(), on_disk.len());
+        assert!(devices < 300 + 1_200, "{devices} of 6,000 devices are remembered");
+        assert!(
+            entries <= 1_024 + 67 * devices,
+            "{entries} entries on disk for {devices} devices"
+        );
+    }
+
     /// Positions of what is no copy, by the words of [`copies`]: every record is kept in a list and looked at again.
     fn reference(readings: &[Reading], horizon: i64) -> Vec<u64> {
         let bucket = Copies::new(horizon).bucket;
-        let mut kept: Vec<(&Reading, bool)> = Vec::new(); // and whether it is still remembered
+        let shard = |reading: &Reading| shard_of_device(&reading.device);
+        // Each with what its shard's clock showed, and whether it is still remembered.
+        let mut kept: Vec<(&Reading, i64, bool)> = Vec::new();
         for reading in readings {
             let same = |known: &Reading| {
                 (&known.device, known.timestamp, known.fingerprint)
                     == (&reading.device, reading.timestamp, reading.fingerprint)
             };
-            if kept.iter().any(|(known, remembered)| *remembered && same(known)) {
+            if kept.iter().any(|(known, _, remembered)| *remembered && same(known)) {
                 continue;
             }
-            kept.push((reading, true));
+            // From the first on, each step by no more than a bucket and never back.
+            let of_shard = kept.iter().filter(|(of, ..)| shard(of) == shard(reading));
+            let (mut shows, mut last) = (None, i64::MIN);
+            for received in of_shard.map(|(of, ..)| of.received).chain([reading.received]) {
+                shows = Some(shows.map_or(received, |shows: i64| {
+                    shows + (received.saturating_sub(last)).clamp(0, bucket)
+                }));
+                last = last.max(received);
+            }
+            let shows = shows.unwrap_or_default();
+            kept.push((reading, shows, true));
             let of_device = |known: &Reading| known.device == reading.device;
-            let times = kept.iter().filter(|(of, _)| of_device(of)).map(|(of, _)| of.timestamp);
+            let times = kept
+                .iter()
+                .filter(|(of, ..)| of_device(of))
+                .map(|(of, ..)| of.timestamp);
             let times: Vec<i64> = times.collect();
             let agreed = times.windows(2).map(|pair| pair[0].min(pair[1])).max();
-            for (known, remembered) in kept.iter_mut().filter(|(of, _)| of_device(of)) {
-                *remembered &= match reading.received {
-                    EventTime::MAX => agreed.is_none_or(|clock| known.timestamp >= clock - horizon),
-                    now => known.received.div_euclid(bucket) >= (now - horizon).div_euclid(bucket),
-                };
+            if reading.received == EventTime::MAX {
+                for (known, _, remembered) in kept.iter_mut().filter(|(of, ..)| of_device(of)) {
+                    *remembered &= agreed.is_none_or(|clock| known.timestamp >= clock - horizon);
+                }
+                continue;
+            }
+            let is_recent = |at: i64| at.div_euclid(bucket) >= (shows - horizon).div_euclid(bucket);
+            let newest = |device: &DeviceId| {
+                kept.iter()
+                    .filter(|(of, ..)| of.device == *device)
+                    .map(|(_, at, _)| *at)
+                    .max()
+            };
+            let silent: Vec<DeviceId> = kept
+                .iter()
+                .filter(|(of, ..)| shard(of) == shard(reading) && newest(&of.device).is_some_and(|at| !is_recent(at)))
+                .map(|(of, ..)| of.device.clone())
+                .collect();
+            for (known, at, remembered) in &mut kept {
+                *remembered &= !silent.contains(&known.device) && (!of_device(known) || is_recent(*at));
             }
         }
-        kept.iter().map(|(reading, _)| reading.position).collect()
+        kept.iter().map(|(reading, ..)| reading.position).collect()
     }
 
     fn wanted(readings: &[Reading], horizon: Option<i64>) -> Vec<u64> {
@@ -188,11 +287,12 @@ mod tests {
 
     /// Of a file, or as a live source receives them.
     fn readings() -> impl Strategy<Value = Vec<Reading>> {
-        let record = (0u8..3, 0i64..60, 0u64..3, 0i64..25);
+        let pause = prop_oneof![8 => 0i64..25, 1 => -300i64..1000];
+        let record = (0..DEVICES, 0i64..60, 0u64..3, pause);
         (any::<bool>(), proptest::collection::vec(record, 0..150)).prop_map(|(is_live, records)| {
             let mut now = 0;
             let number = |(at, (device, time, payload, pause))| {
-                now += pause;
+                now += pause; // a clock that is set back included
                 let received = if is_live { now } else { EventTime::MAX };
                 reading(at, device, time, received, payload)
             };

@@ -25,12 +25,17 @@ pub(super) fn shard_of_device(device: &DeviceId) -> u64 {
 
 /// What timely takes modulo the number of workers to find the owner of a key's shard; null is apart from every text.
 pub fn route_key(key: &Key) -> u64 {
-    shard_of(key.as_ref().map_or(0, |text| xxh3_64(text.as_bytes()))).hashed()
+    route_shard(shard_of(key.as_ref().map_or(0, |text| xxh3_64(text.as_bytes()))))
+}
+
+/// The same for a shard.
+pub(super) fn route_shard(shard: u64) -> u64 {
+    shard.hashed()
 }
 
 /// The same for a device: it is where differential puts its [`DeviceKey`], so that a device's readings and its facts meet.
 pub fn route_device(device: &DeviceId) -> u64 {
-    shard_of(device.stable_hash()).hashed()
+    route_shard(shard_of_device(device))
 }
 
 /// A device as the key of an arrangement: exchanged by its shard.

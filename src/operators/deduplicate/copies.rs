@@ -3,13 +3,16 @@
 //! In files a record is remembered until its device's event time has moved on by the horizon; that clock moves on by what
 //! two records in a row agree on, so that one reading from the future does not make it forget everything.
 //!
-//! What a live source received is remembered until the same device sent something *new* more than the horizon later, by
-//! receive time and in steps of a bucket. After an outage of any length a broker sends what was not acknowledged before
-//! anything new, so that is recognised, however short the horizon; and no device's clock has a say in it. (Where several sessions share
-//! a device's records, one may bring something new before another has brought the old again: there the horizon is the limit.)
+//! What a live source received is remembered until something *new* comes of the same device more than the horizon later, and a
+//! device altogether until its shard has moved on by the horizon without it: by receive time, in steps of a bucket, and by a
+//! [clock](super::shard_clock) that stands still during an outage. What was not acknowledged a broker sends again when the connection is
+//! back, so that is recognised after an outage of any length, however short the horizon; and no device's clock has a say in it.
+//! (Of several sessions one may be away alone, while the others move the clock: there the horizon is the limit.)
 
 use std::collections::{HashMap, VecDeque};
 
+use super::shard_clock::ShardClock;
+use crate::operators::shard::shard_of_device;
 use crate::record::{DeviceId, EventTime, Reading};
 
 /// Buckets of a horizon: with more there are more keys on disk, with fewer more is written anew at each commit.
@@ -21,11 +24,15 @@ pub(super) type Record = (EventTime, u64);
 /// The records within the horizon, of every device; told of readings in source order.
 pub struct Copies {
     pub(super) devices: HashMap<DeviceId, Remembered, foldhash::fast::RandomState>,
+    /// By shard, of what live sources have received.
+    pub(super) clocks: HashMap<u64, ShardClock, foldhash::fast::RandomState>,
     pub(super) horizon: i64,
     /// Length of a bucket, in which records are kept on disk.
     pub(super) bucket: i64,
     /// Whose records are not on disk as they are here; `None` where nothing is kept on disk.
     pub(super) changed: Option<Vec<DeviceId>>,
+    /// Devices that are forgotten here and not yet on disk, each with its buckets there.
+    pub(super) gone: Vec<(DeviceId, Vec<i64>)>,
 }
 
 impl Copies {
@@ -33,9 +40,11 @@ impl Copies {
     pub fn new(horizon: i64) -> Copies {
         Copies {
             devices: HashMap::default(),
+            clocks: HashMap::default(),
             horizon,
             bucket: (horizon / BUCKETS).max(1),
             changed: None,
+            gone: Vec::new(),
         }
     }
 
@@ -48,15 +57,50 @@ impl Copies {
         let record = (reading.timestamp, reading.fingerprint);
         let is_new = match reading.received {
             EventTime::MAX => device.is_new(record, self.bucket, self.horizon),
-            received => device.is_new_among_received(record, received, self.bucket, self.horizon),
+            received => {
+                let shard = shard_of_device(&reading.device);
+                let clock = self.clocks.entry(shard).or_default();
+                let (now, was_unknown) = (clock.at(received, self.bucket), device.buckets.is_empty());
+                let is_new = device.is_new_among_received(record, now, self.bucket, self.horizon);
+                if is_new {
+                    clock.advance(received, self.bucket);
+                    if was_unknown {
+                        clock.watch(reading.device.clone(), now.div_euclid(self.bucket));
+                    }
+                }
+                is_new
+            }
         };
-        if is_new
-            && let Some(changed) = &mut self.changed
+        if !is_new {
+            return false;
+        }
+        if let Some(changed) = &mut self.changed
             && !std::mem::replace(&mut device.has_changed, true)
         {
             changed.push(reading.device.clone());
         }
-        is_new
+        if device.by_receipt {
+            self.forget_who_is_gone(shard_of_device(&reading.device));
+        }
+        true
+    }
+
+    /// Forgets devices that their shard has left behind.
+    fn forget_who_is_gone(&mut self, shard: u64) {
+        let Some(clock) = self.clocks.get_mut(&shard) else {
+            return;
+        };
+        let Some((shows, _)) = clock.shows else { return };
+        let oldest = shows.saturating_sub(self.horizon).div_euclid(self.bucket);
+        let devices = &mut self.devices;
+        let newest = |device: &DeviceId| devices.get(device)?.buckets.back().map(|bucket| bucket.number);
+        for device in clock.left_behind(oldest, newest) {
+            if let Some(gone) = devices.remove(&device)
+                && self.changed.is_some()
+            {
+                self.gone.push((device, gone.on_disk));
+            }
+        }
     }
 }
 
@@ -67,7 +111,7 @@ pub(super) struct Remembered {
     pub(super) buckets: VecDeque<Bucket>,
     /// No record that is remembered is higher: most records are, and need no search.
     highest: Option<Record>,
-    /// By receive time: the highest of all. By event time: the highest that two records in a row have reached.
+    /// By receive time: what the shard's clock showed at the newest. By event time: the highest that two records in a row have reached.
     pub(super) clock: Option<EventTime>,
     /// Of the record before, by event time only.
     pub(super) previous: Option<EventTime>,
@@ -100,13 +144,12 @@ impl Remembered {
         true
     }
 
-    fn is_new_among_received(&mut self, record: Record, received: EventTime, bucket: i64, horizon: i64) -> bool {
+    /// `now` is by the shard's clock, which never goes back.
+    fn is_new_among_received(&mut self, record: Record, now: EventTime, bucket: i64, horizon: i64) -> bool {
         let may_be_known = self.highest.is_some_and(|highest| record <= highest);
         if may_be_known && self.buckets.iter().any(|bucket| bucket.has(record)) {
             return false;
         }
-        // Where the machine's clock was set back, time stands still.
-        let now = self.clock.map_or(received, |clock| clock.max(received));
         (self.clock, self.by_receipt) = (Some(now), true);
         self.bucket(now.div_euclid(bucket)).insert(record);
         self.highest = self.highest.max(Some(record));

@@ -1,4 +1,4 @@
-//! What `deduplicate` remembers, on disk. In and out: a value for each device, and one for each bucket of its records.
+//! What `deduplicate` remembers, on disk. In and out: a value for each device, one for each bucket of its records, and one for each shard's clock.
 
 use std::collections::VecDeque;
 
@@ -8,12 +8,16 @@ use super::Copies;
 use super::copies::{Bucket, Record};
 use crate::operators::barrier::{Share, StateOf, restore};
 use crate::operators::route_device;
+use crate::operators::shard::{route_shard, shard_of_device};
 use crate::record::{DeviceId, EventTime};
 use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode, whole};
 
 /// Of the form of the values. In 1, buckets went by event time also in live runs.
 const VERSION: u8 = 2;
 const NAME: &str = "deduplicate";
+
+/// Of the form of a clock.
+const CLOCK: u8 = 1;
 
 /// Bytes of a record in a bucket: event time, payload hash.
 const RECORD: usize = 16;
@@ -31,8 +35,21 @@ impl Copies {
         restore(checkpoints, StateOf::Deduplicate, |key, value| {
             copies.take_up(key, value, |device| share.has(route_device(device)))
         });
-        for device in copies.devices.values_mut() {
+        restore(checkpoints, StateOf::DeduplicateClocks, |key, value| {
+            let (shard, shows): (u64, _) = (decode(NAME, None, key)?, decode(NAME, Some(CLOCK), value)?);
+            if share.has(route_shard(shard)) {
+                copies.clocks.entry(shard).or_default().shows = Some(shows);
+            }
+            Ok(())
+        });
+        for (id, device) in &mut copies.devices {
             device.forget(copies.bucket, horizon);
+            if let Some(newest) = device.buckets.back().filter(|_| device.by_receipt) {
+                let clock = copies.clocks.entry(shard_of_device(id)).or_default();
+                // Where the state is of a version that kept no clocks.
+                clock.shows = clock.shows.max(device.clock.map(|shows| (shows, shows)));
+                clock.watch(id.clone(), newest.number);
+            }
         }
         copies
     }
@@ -70,12 +87,25 @@ impl Copies {
             return Vec::new();
         };
         let mut entries = Vec::with_capacity(2 * changed.len());
+        let place = |id: &DeviceId, number: Option<i64>| encode(None, &(id.text(), number));
+        for (id, numbers) in self.gone.drain(..) {
+            let numbers = numbers.into_iter().map(Some).chain([None]);
+            entries.extend(numbers.map(|number| Entry::forget(StateOf::Deduplicate as u8, place(&id, number))));
+        }
+        for (shard, clock) in self.clocks.iter_mut().filter(|(_, clock)| clock.has_changed) {
+            clock.has_changed = false;
+            let (key, value) = (
+                encode(None, shard),
+                encode(Some(CLOCK), &clock.shows.unwrap_or_default()),
+            );
+            entries.push(Entry::put(StateOf::DeduplicateClocks as u8, key, value));
+        }
         for id in changed.drain(..) {
             let Some(device) = self.devices.get_mut(&id) else {
                 continue;
             };
             device.has_changed = false;
-            let key = |number: Option<i64>| encode(None, &(id.text(), number));
+            let key = |number| place(&id, number);
             let mut put = |key, value| entries.push(Entry::put(StateOf::Deduplicate as u8, key, value));
             let head: Head = (self.bucket, device.by_receipt, device.clock, device.previous);
             put(key(None), encode(Some(VERSION), &head));
