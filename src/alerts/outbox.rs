@@ -19,14 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Alert;
-use crate::disk::{Disk, LocalDisk, crash_point};
+use crate::disk::{Disk, DiskFile, LocalDisk, crash_point};
 
 mod letters;
 mod log;
 mod receipts;
 
 pub use letters::{Letter, Letters};
-use log::Log;
+use log::{Grown, Log};
 use receipts::Receipts;
 
 /// Where alerts go.
@@ -213,14 +213,34 @@ impl<D: Disk> Outbox<D> {
         })
     }
 
-    /// Makes durable what is in it; before a commit is made.
+    /// Makes durable what is in it; before a commit is made. Meanwhile alerts come and are delivered as ever.
     ///
     /// # Errors
     /// A disk that refuses.
     pub fn sync(&self) -> Result<(), OutboxError> {
+        let state = self.state();
+        let mut grown: Vec<Grown<D::File>> = state.log.grown()?.into_iter().collect();
+        for receipts in &state.receipts {
+            grown.extend(receipts.grown()?);
+        }
+        drop(state);
+        for grown in &mut grown {
+            grown.file.sync().map_err(OutboxError::io(&grown.path))?;
+        }
+        if grown.iter().any(|grown| grown.is_new) {
+            self.disk
+                .sync_folder(&self.folder)
+                .map_err(OutboxError::io(&self.folder))?;
+        }
         let mut state = self.state();
-        state.log.sync(&self.disk, &self.folder)?;
-        state.receipts.iter_mut().try_for_each(|receipts| receipts.sync())?;
+        for Grown { path, bytes, .. } in grown {
+            state.log.has_synced(&path, bytes);
+            state
+                .receipts
+                .iter_mut()
+                .for_each(|receipts| receipts.has_synced(&path, bytes));
+        }
+        drop(state);
         crash_point("alerts.synced");
         Ok(())
     }

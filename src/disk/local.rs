@@ -111,6 +111,10 @@ impl Disk for LocalDisk {
 }
 
 impl DiskFile for File {
+    fn again(&self) -> io::Result<File> {
+        self.try_clone()
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
     }

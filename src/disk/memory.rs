@@ -162,6 +162,7 @@ impl MemoryDisk {
 }
 
 /// An open file of a [`MemoryDisk`].
+#[derive(Clone)]
 pub struct MemoryFile {
     disk: MemoryDisk,
     file: usize,
@@ -286,6 +287,10 @@ impl Disk for MemoryDisk {
 }
 
 impl DiskFile for MemoryFile {
+    fn again(&self) -> io::Result<MemoryFile> {
+        Ok(self.clone())
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.step()?;

@@ -91,7 +91,13 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// A file that grows at its end.
-pub trait DiskFile: Send + 'static {
+pub trait DiskFile: Sized + Send + 'static {
+    /// The same file once more, for one who syncs it while another appends.
+    ///
+    /// # Errors
+    /// As of the file system.
+    fn again(&self) -> io::Result<Self>;
+
     /// # Errors
     /// As of the file system. What has been written of the bytes is not known then.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;

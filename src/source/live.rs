@@ -1,6 +1,6 @@
 //! A live source: what has arrived and is durable, cut into epochs as it comes.
 //!
-//! An epoch is what has come within some milliseconds. A commit ends by records, bytes or time, whichever is first. Where the
+//! An epoch is what has come since the one before it, some milliseconds ago. A commit ends by records, bytes or time, whichever is first. Where the
 //! cuts fall changes no row: order is what the epoch log says, and event time comes from the records. An epoch is in the epoch log,
 //! durably, before it is given away; a start after a crash first gives those of the log that were not committed.
 //!
@@ -25,8 +25,9 @@ use crate::disk::{Disk, Fence};
 use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
 
-/// An epoch closes so long after its first message at the latest.
-const EPOCH_TIME: Duration = Duration::from_millis(20);
+/// An epoch is not cut sooner than this after the one before it: what several sessions bring meanwhile shares one. What comes after a
+/// pause does not wait, and what one session brings steadily comes in groups further apart than this.
+const EPOCH_INTERVAL: Duration = Duration::from_millis(13);
 /// An epoch closes after so many bytes at the latest.
 const EPOCH_BYTES: u64 = 16 << 20;
 /// How often a silent source is told of.
@@ -251,7 +252,6 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
 
     /// Waits until there is a reason to close the epoch.
     fn wait(&mut self) -> Close {
-        let mut first: Option<Instant> = None;
         loop {
             let waiting = self.arrivals.look();
             if !self.stopping && ((self.stop)() || waiting.stop_wanted) {
@@ -261,7 +261,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             }
             let now = Instant::now();
             if waiting.records > 0 {
-                let until = *first.get_or_insert(now) + EPOCH_TIME;
+                let until = self.last_arrival + EPOCH_INTERVAL;
                 let is_full = waiting.records >= self.cut.epoch_records || waiting.bytes >= EPOCH_BYTES;
                 if is_full || waiting.ended || now >= until {
                     return Close::Records;

@@ -27,9 +27,11 @@ use crate::record::EventTime;
 const AT_HAND: usize = 64 << 20;
 /// Appended to the journal at once at most, in records and bytes.
 const GROUP: (usize, usize) = (16_384, 8 << 20);
-/// A group is not begun sooner than this after the one before it. What comes after a pause does not wait; what comes
-/// steadily shares an fsync, the broker's next look and a wake-up of each thread with its neighbours.
-const GROUP_INTERVAL: Duration = Duration::from_millis(3);
+/// A group is not begun sooner than this after the one before it, while more keeps coming. What comes after a pause does not wait;
+/// what comes steadily shares an fsync, an epoch and a wake-up of each thread with its neighbours.
+const GROUP_INTERVAL: Duration = Duration::from_millis(16);
+/// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
+const QUIET: Duration = Duration::from_millis(4);
 /// Into about so many parts the journal is kept: it is forgotten part by part.
 const ANCHORS: u64 = 8;
 /// How often a journal that is full looks whether it may forget something.
@@ -185,7 +187,7 @@ impl<D: Disk> Ingest<D> {
                     return Ok(());
                 }
             };
-            thread::sleep(may_begin.saturating_duration_since(Instant::now()));
+            while_more_comes(subscription, may_begin);
             let group = gather(first, subscription);
             may_begin = Instant::now() + GROUP_INTERVAL;
             let last = group.last().map(|message| message.number);
@@ -235,6 +237,22 @@ impl<D: Disk> Ingest<D> {
         }
         // Where everything is committed already there is nothing to wait for.
         Ok(self.journal.bytes() > self.budget && self.release.has_uncommitted(self.journal.next()))
+    }
+}
+
+/// Returns at `until`, or before if nothing more comes.
+fn while_more_comes(subscription: &Subscription, until: Instant) {
+    let mut waiting = subscription.messages().len();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || waiting >= GROUP.0 {
+            return;
+        }
+        thread::sleep(left.min(QUIET));
+        let before = std::mem::replace(&mut waiting, subscription.messages().len());
+        if waiting == before {
+            return;
+        }
     }
 }
 

@@ -33,8 +33,10 @@ pub enum SightedIdentity {
     New(Box<SealedIdentity>),
 }
 
-/// Seals identities when first met and keeps account of when each was seen. Its memory grows with the
-/// number of distinct identities, not with the records.
+/// Identities that are known at most, before all are met anew: a vault takes one that it has no second time.
+const KNOWN: usize = if cfg!(test) { 100 } else { 1 << 18 };
+
+/// Seals identities when first met and keeps account of when each was seen. Its memory is bounded, however many patients come and go.
 pub struct Intake {
     sealer: Arc<Sealer>,
     places: HashMap<Digest, usize, ByDigest>,
@@ -99,8 +101,8 @@ impl Intake {
         Ok(())
     }
 
-    /// The sightings since the last drain: one for each patient and identity. Each new identity is in
-    /// exactly one of them, so none may be lost on its way to the vault.
+    /// The sightings since the last drain: one for each patient and identity. An identity is sent as new once, or
+    /// again only after very many others, so no sighting may be lost on its way to the vault.
     pub fn drain(&mut self) -> Vec<Sighting> {
         let mut sightings = Vec::with_capacity(self.touched.len());
         for (place, patient) in self.touched.drain(..) {
@@ -117,6 +119,10 @@ impl Intake {
                 last_seen: seen.last_seen,
                 identity: std::mem::replace(&mut seen.identity, handed_over),
             });
+        }
+        if self.seen.len() > KNOWN {
+            // All of them have been handed over.
+            (self.places, self.seen) = (HashMap::default(), Vec::new());
         }
         sightings
     }

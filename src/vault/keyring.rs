@@ -10,6 +10,10 @@ use super::key_text::SecretKey;
 use super::store::StoredKeys;
 use super::wrap::{KeyWrapper, Purpose, WrappedKey};
 
+/// Keys that are remembered at most. One that is forgotten is found in the vault again; where the vault does not have it yet, the
+/// patient gets another one: each sealed identity carries its key.
+const REMEMBERED: usize = if cfg!(test) { 100 } else { 1 << 18 };
+
 pub(super) struct Keyring {
     wrapper: KeyWrapper,
     met: Mutex<Met>,
@@ -64,6 +68,9 @@ impl Keyring {
             Some(wrapped) => wrapped,
             None => self.wrapper.generate(Purpose::Identities(patient))?,
         };
+        if met.keys.len() >= REMEMBERED {
+            met.keys.clear();
+        }
         met.keys.insert(digest, wrapped);
         Ok(wrapped)
     }

@@ -31,9 +31,17 @@ pub(super) struct Log<D: Disk> {
     /// The last segment's, while it grows.
     open: Option<D::File>,
     last: Place,
-    /// What sync has to do: the file, its folder.
-    dirty: bool,
-    new_name: bool,
+    /// Bytes of it that are durable, its name included; 0 while that is not.
+    synced: u64,
+}
+
+/// A file of the outbox that has grown: whoever syncs it keeps nobody from appending meanwhile.
+pub(super) struct Grown<F> {
+    pub(super) file: F,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    /// Whether its name is not durable either.
+    pub(super) is_new: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -77,8 +85,7 @@ impl<D: Disk> Log<D> {
             last: segments.last().map(|segment| segment.last).unwrap_or_default(),
             segments,
             open: None,
-            dirty: false,
-            new_name: false,
+            synced: 0,
         })
     }
 
@@ -135,7 +142,6 @@ impl<D: Disk> Log<D> {
             file.append(&bytes).map_err(OutboxError::io(&segment.path))?;
             segment.bytes += bytes.len() as u64;
             segment.last = *last;
-            self.dirty = true;
         }
         Ok(places)
     }
@@ -154,20 +160,43 @@ impl<D: Disk> Log<D> {
             last: first,
             bytes: HEADER,
         });
-        (self.dirty, self.new_name) = (true, true);
+        self.synced = 0;
         Ok(())
     }
 
-    pub(super) fn sync(&mut self, disk: &D, folder: &Path) -> Result<(), OutboxError> {
-        if let (true, Some(file)) = (self.dirty, &mut self.open) {
-            file.sync().map_err(OutboxError::io(folder))?;
-            self.dirty = false;
-        }
-        if self.new_name {
+    fn sync(&mut self, disk: &D, folder: &Path) -> Result<(), OutboxError> {
+        let Some(mut grown) = self.grown()? else {
+            return Ok(());
+        };
+        grown.file.sync().map_err(OutboxError::io(&grown.path))?;
+        if grown.is_new {
             disk.sync_folder(folder).map_err(OutboxError::io(folder))?;
-            self.new_name = false;
         }
+        self.has_synced(&grown.path, grown.bytes);
         Ok(())
+    }
+
+    /// What is not durable.
+    pub(super) fn grown(&self) -> Result<Option<Grown<D::File>>, OutboxError> {
+        let (Some(file), Some(Segment { path, bytes, .. })) = (&self.open, self.segments.last()) else {
+            return Ok(None);
+        };
+        let grown = || {
+            Ok(Grown {
+                file: file.again().map_err(OutboxError::io(path))?,
+                path: path.clone(),
+                bytes: *bytes,
+                is_new: self.synced == 0,
+            })
+        };
+        (self.synced < *bytes).then(grown).transpose()
+    }
+
+    /// So many bytes of a file, and its name, are durable now.
+    pub(super) fn has_synced(&mut self, path: &Path, bytes: u64) {
+        if self.segments.last().is_some_and(|last| last.path == path) {
+            self.synced = self.synced.max(bytes);
+        }
     }
 
     /// Removes segments of which nothing lies behind `upto`, but for the one that grows.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::log::Grown;
 use super::{Destination, OutboxError, Place};
 use crate::disk::{Disk, DiskFile};
 
@@ -21,7 +22,7 @@ pub(super) struct Receipts<D: Disk> {
     path: PathBuf,
     number: u64,
     bytes: usize,
-    dirty: bool,
+    synced: usize,
 }
 
 impl<D: Disk> Receipts<D> {
@@ -48,7 +49,7 @@ impl<D: Disk> Receipts<D> {
             path,
             number: number + 1,
             bytes: RECEIPT,
-            dirty: false,
+            synced: RECEIPT,
         })
     }
 
@@ -69,22 +70,33 @@ impl<D: Disk> Receipts<D> {
         self.waiting = self.waiting.saturating_sub(count);
         if self.bytes >= FILE_BYTES {
             (self.path, self.file) = create(disk, folder, self.destination, self.number + 1, self.upto)?;
-            (self.number, self.bytes, self.dirty) = (self.number + 1, RECEIPT, false);
+            (self.number, self.bytes, self.synced) = (self.number + 1, RECEIPT, RECEIPT);
             return Ok(());
         }
         let failed = OutboxError::io(&self.path);
         self.file.append(&receipt(self.upto)).map_err(failed)?;
         self.bytes += RECEIPT;
-        self.dirty = true;
         Ok(())
     }
 
-    pub(super) fn sync(&mut self) -> Result<(), OutboxError> {
-        if self.dirty {
-            self.file.sync().map_err(OutboxError::io(&self.path))?;
-            self.dirty = false;
+    /// What is not durable.
+    pub(super) fn grown(&self) -> Result<Option<Grown<D::File>>, OutboxError> {
+        let grown = || {
+            Ok(Grown {
+                file: self.file.again().map_err(OutboxError::io(&self.path))?,
+                path: self.path.clone(),
+                bytes: self.bytes as u64,
+                is_new: false,
+            })
+        };
+        (self.synced < self.bytes).then(grown).transpose()
+    }
+
+    /// So many bytes of a file are durable now.
+    pub(super) fn has_synced(&mut self, path: &Path, bytes: u64) {
+        if self.path == path {
+            self.synced = self.synced.max(bytes as usize);
         }
-        Ok(())
     }
 }
 
