@@ -18,8 +18,11 @@ use crate::journal::{
 };
 use crate::settings::{Dataflow, KeySource};
 use crate::snapshot::{self, Checkpoints, Collected, Snapshots};
-use crate::source::{CommitEnds, Ingest, Log, Owned, Recorded, Records, Release, time_of};
+use crate::source::{ANCHORS, CommitEnds, Ingest, Log, Owned, Recorded, Records, Release, time_of};
 use crate::vault::{KeyEncryptionKey, Sealer, SegmentKeys};
+
+/// A segment of a journal of which little is kept is ended behind so many bytes.
+const SMALL_SEGMENT: u64 = 1_000_000;
 
 /// What a live run goes on with.
 pub(super) struct Continuation {
@@ -190,8 +193,14 @@ fn open_session(
     let settings = &task.settings;
     let (records, vault) = (records_of(&folder_of(&task.state), session), task.state.join(VAULT));
     let keys = Arc::new(SegmentKeys::new(key));
+    let share = settings.source.sessions.max(1) as u64;
+    let retained = settings.journal.retain / share;
     let limits = Limits {
-        segment_bytes: settings.journal.segment_bytes,
+        // Whole segments are forgotten: one is a small part of what may be kept.
+        segment_bytes: settings
+            .journal
+            .segment_bytes
+            .min((retained / ANCHORS).max(SMALL_SEGMENT)),
     };
     let lock = lock(&task.state, session)?;
     let (opened, cut) = Journal::open(LocalDisk, &records, Arc::clone(&keys), limits, needed, sealed)?;
@@ -200,7 +209,6 @@ fn open_session(
             "wardflow: {segment}: its last {bytes} bytes were cut off: they were being written when the run before this one ended"
         ));
     }
-    let share = settings.source.sessions.max(1) as u64;
     let reader = JournalReader::new(LocalDisk, &records, keys, needed);
     Ok(Owned {
         ingest: Ingest {
@@ -211,7 +219,7 @@ fn open_session(
             separator: Separator::new(parser(&settings.record), Arc::clone(sealer), &vault)?,
             release,
             budget: settings.journal.budget / share,
-            retained: settings.journal.retain / share,
+            retained,
             retained_for: settings.journal.retain_for.into(),
         },
         records: Records::new(reader, Restorer::new(&vault, key)?),

@@ -1,9 +1,13 @@
 //! `collect_identities`: brings sealed sightings of patients to the one worker that owns the vault.
+//!
+//! A thread of its own writes them, a commit at a time: the records of later epochs go on meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
@@ -28,9 +32,17 @@ pub fn collect_identities<'scope>(
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Staged> {
     let to_owner = Exchange::new(|_: &Sighting| 0);
-    let mut held = BTreeMap::new();
-    let mut registrar = vault.map(|vault| Registrar::new(vault, checkpoints.is_none().then_some(REFRESH)));
-    sightings.unary_frontier::<CapacityContainerBuilder<Vec<Staged>>, _, _, _>(to_owner, "Vault", |_, _| {
+    let scope = sightings.scope();
+    let every = checkpoints.is_none().then_some(REFRESH);
+    sightings.unary_frontier::<CapacityContainerBuilder<Vec<Staged>>, _, _, _>(to_owner, "Vault", |_, info| {
+        let wake = scope.worker().sync_activator_for(info.address.to_vec());
+        let mut writer = vault.map(|vault| {
+            Writer::start(Registrar::new(vault, every), move || {
+                let _ = wake.activate(); // the worker may have ended
+            })
+        });
+        let mut held = BTreeMap::new();
+        let mut being_written = VecDeque::new();
         move |(input, frontier), _output| {
             input.for_each_stamp(|stamp, batches| {
                 let Some(time) = stamp.least().copied() else { return };
@@ -43,18 +55,66 @@ pub fn collect_identities<'scope>(
                 if frontier.less_equal(&end_of_commit(*first.key())) {
                     break;
                 }
-                let (_capability, sightings) = first.remove();
-                if let Some(registrar) = registrar.as_mut() {
-                    registrar.take(sightings).unwrap_or_else(|e| halt(e));
+                let (capability, sightings) = first.remove();
+                if let Some(writer) = &writer {
+                    writer.write(sightings);
+                    being_written.push_back(capability);
                 }
             }
+            let written = writer.as_ref().map_or(0, Writer::written);
+            being_written.drain(..written.min(being_written.len()));
             if frontier.is_empty()
-                && let Some(mut registrar) = registrar.take()
+                && let Some(writer) = writer.take()
             {
-                registrar.refresh(Vec::new()).unwrap_or_else(|e| halt(e));
+                writer.finish();
+                being_written.clear();
             }
         }
     })
+}
+
+/// The thread that writes to the vault.
+struct Writer {
+    commits: Sender<Vec<Sighting>>,
+    written: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// `wake` is called behind each commit that has been written.
+    fn start(mut registrar: Registrar, wake: impl Fn() + Send + 'static) -> Writer {
+        let (commits, waiting) = unbounded::<Vec<Sighting>>();
+        let (done, written) = unbounded();
+        let thread = thread::spawn(move || {
+            for sightings in waiting {
+                registrar.take(sightings).unwrap_or_else(|e| halt(e));
+                let _ = done.send(()); // nobody waits for it at the end
+                wake();
+            }
+            registrar.refresh(Vec::new()).unwrap_or_else(|e| halt(e));
+        });
+        Writer {
+            commits,
+            written,
+            thread,
+        }
+    }
+
+    /// In order.
+    fn write(&self, sightings: Vec<Sighting>) {
+        let _ = self.commits.send(sightings); // a thread that failed has ended the program
+    }
+
+    /// How many commits have been written since this was asked last.
+    fn written(&self) -> usize {
+        self.written.try_iter().count()
+    }
+
+    /// Waits until all is written.
+    fn finish(self) {
+        drop(self.commits);
+        let _ = self.thread.join(); // one that panicked has ended the program
+    }
 }
 
 /// Keeps the vault up to date: new identities at once, the times of known ones now and then and at the end.

@@ -42,4 +42,4 @@ pub use recorded::{Recorded, Records};
 pub use records::ReadError;
 pub use release::Release;
 pub use set::{Ends, Members, Others, follow, lead, tell_ready, wait_until_ready};
-pub use tail::Ingest;
+pub use tail::{ANCHORS, Ingest};

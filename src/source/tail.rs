@@ -32,8 +32,8 @@ const GROUP: (usize, usize) = (16_384, 8 << 20);
 const GROUP_INTERVAL: Duration = Duration::from_millis(16);
 /// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
 const QUIET: Duration = Duration::from_millis(4);
-/// Into about so many parts the journal is kept: it is forgotten part by part.
-const ANCHORS: u64 = 8;
+/// Into about so many parts what is kept of the journal falls: it is forgotten part by part.
+pub const ANCHORS: u64 = 8;
 /// How often a journal that is full looks whether it may forget something.
 const LOOK: Duration = Duration::from_millis(100);
 
