@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::devices::look_after;
 use super::durable::{Continuation, keeping, owner};
 use super::preparation::Task;
 use super::{Failure, tell};
@@ -105,6 +106,7 @@ impl Receiving {
             releases,
             log,
             outbox,
+            watch: looker,
             ..
         } = continuation;
         let workers = topology.workers();
@@ -137,13 +139,16 @@ impl Receiving {
             let following = follow(members, line, stop, failed, lost, told);
             return Ok((start(following, workers, unfed), None));
         };
-        let ends = log.ends.clone();
+        let (ends, devices) = (log.ends.clone(), log.devices.history.clone());
+        if let (Some(looker), Some(every)) = (looker, settings.devices.watch) {
+            look_after(looker, log.devices.offer.clone(), every.into());
+        }
         let (leading, others) = lead(members, log, self.lines, stop, failed, lost, told);
         let tell_others = move |manifest: &Manifest| {
             let anchors = manifest.anchors.iter().map(|anchor| anchor.ends());
             others.committed(manifest.ends(), anchors.collect());
         };
-        let keeping = keeping(&task.state, snapshots, releases, ends, outbox, tell_others);
+        let keeping = keeping(&task.state, snapshots, releases, ends, outbox, devices, tell_others);
         Ok((start(leading, workers, unfed), Some(keeping)))
     }
 }

@@ -288,6 +288,7 @@ impl Run<'_> {
                     time: time_of(self.commit, self.epoch),
                     ends: ends.clone(),
                     silence: None,
+                    devices: None,
                 })?;
                 self.epoch += 1;
                 self.take(ends)?;
