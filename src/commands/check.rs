@@ -51,7 +51,9 @@ impl Check {
             Err(mistakes) => return Err(mistakes.into()),
         };
         let devices = match settings.devices.path.as_str() {
-            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => Some(Collection::load(Path::new(path), &wanted(&settings))?),
+            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => {
+                Some(Collection::load(Path::new(path), &wanted(&settings))?)
+            }
             _ => None,
         };
         let plan = Plan::of(&settings);

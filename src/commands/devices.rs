@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::preparation::{Input, Task};
 use super::{Failure, tell};
-use crate::commit::Manifest;
+use crate::commit::{Manifest, manifest_path};
 use crate::devices::{
     self, Caution, Collection, Content, DevicesError, History, InForce, Look, Refusal, Succession, Versions, Wanted,
     Watch,
@@ -34,13 +34,23 @@ pub(super) fn wanted(settings: &Settings) -> Wanted {
 }
 
 /// The settings' file, if they name one, and what it says.
-fn read_file(settings: &Settings) -> Result<Option<(Content, Collection)>, DevicesError> {
+type File = Option<(Content, Result<Collection, DevicesError>)>;
+
+fn read_file(settings: &Settings) -> Result<File, DevicesError> {
     if settings.devices.path.is_empty() {
         return Ok(None);
     }
     let content = Content::read(Path::new(&settings.devices.path))?;
-    let collection = content.collection(&wanted(settings))?;
+    let collection = content.collection(&wanted(settings));
     Ok(Some((content, collection)))
+}
+
+/// One that says something.
+fn usable(file: File) -> Result<(Option<Content>, Option<Collection>), DevicesError> {
+    let Some((content, collection)) = file else {
+        return Ok((None, None));
+    };
+    Ok((Some(content), Some(collection?)))
 }
 
 /// Whether the readings of a task are joined with a collection.
@@ -85,20 +95,20 @@ impl Beginning {
     /// Before anything is made on disk: what is wrong with the file is told where nothing can stand in for it.
     pub(super) fn look(task: &Task) -> Result<Prospect, Failure> {
         let past = match &task.input {
-            Input::Live(_) => epochs_of(&folder_of(&task.state)).is_dir(),
+            Input::Live(_) => manifest_path(&task.state).exists(),
             Input::Recording(recording) => goes_by_record(&task.settings, &recording.epochs),
             Input::Files(_) => false,
         };
-        let file = read_file(&task.settings);
-        match past {
-            true => Ok(Prospect(file)),
-            false => Ok(Prospect(Ok(file?))),
+        match read_file(&task.settings) {
+            Err(error) if !past => Err(error.into()),
+            Ok(Some((_, Err(error)))) if !past => Err(error.into()),
+            file => Ok(Prospect(file)),
         }
     }
 }
 
 /// The file as the start has found it.
-pub(super) struct Prospect(Result<Option<(Content, Collection)>, DevicesError>);
+pub(super) struct Prospect(Result<File, DevicesError>);
 
 impl Prospect {
     /// The state folder is this run's.
@@ -109,10 +119,10 @@ impl Prospect {
                 self.repeat(task, &recording.epochs, recording.state())
             }
             _ => {
-                let file = self.0?;
+                let (content, collection) = usable(self.0?)?;
                 Ok(Beginning {
-                    fingerprint: file.as_ref().map(|(content, _)| content.fingerprint().to_string()),
-                    collection: file.map(|(_, collection)| collection),
+                    fingerprint: content.map(|content| content.fingerprint().to_string()),
+                    collection,
                     ..Beginning::default()
                 })
             }
@@ -123,6 +133,10 @@ impl Prospect {
     fn go_on(self, task: &Task) -> Result<Beginning, Failure> {
         let versions = versions(task, &task.state);
         let last = EpochLog::last_devices(&LocalDisk, &epochs_of(&folder_of(&task.state)))?;
+        let last = match last {
+            None => begun_with(&task.state)?, // it may have ended before its first epoch
+            last => last,
+        };
         let last = match last.filter(|_| !task.settings.devices.path.is_empty()) {
             Some(last) if versions.has(&last)? => Some(last),
             _ => None, // there is none, or it is of a program that kept none
@@ -133,15 +147,15 @@ impl Prospect {
                 let refusal = Refusal::of_file(&error);
                 (Choice::refusing(last, refusal), None)
             }
-            (Ok(Some((content, collection))), Some(last)) if *content.fingerprint() != last => {
-                drop(collection); // weighed against the other, and perhaps not the first
+            // Weighed against the other, and perhaps not the first one.
+            (Ok(Some((content, _))), Some(last)) if *content.fingerprint() != last => {
                 match caution(&task.settings).weigh(&versions.content(&last)?, &content, versions.wanted()) {
                     Ok(_) => (Choice::of(Some(content)), None),
                     Err(refusal) => (Choice::refusing(last, refusal), None),
                 }
             }
             (Ok(file), _) => {
-                let (content, collection) = file.unzip();
+                let (content, collection) = usable(file)?;
                 (Choice::of(content), collection)
             }
         };
@@ -178,7 +192,10 @@ impl Prospect {
         let versions = versions(task, state).beside(at_hand);
         for version in distinct {
             if !versions.has(version)? {
-                versions.content(version)?; // which says what is missing
+                return Err(Failure::new(format!(
+                    "{}: version {version} of the device collection, which the live run joined with, is not kept there; restore it from a copy, give the file as it was then with --devices, or join with any file with --devices FILE --set devices.history=file",
+                    devices::folder_of(state).display()
+                )));
             }
         }
         let first = epochs.first().and_then(|epoch| epoch.devices.clone());
@@ -189,6 +206,12 @@ impl Prospect {
             choice: None,
         })
     }
+}
+
+/// The version that the run before this one began with.
+fn begun_with(state: &Path) -> Result<Option<Arc<str>>, Failure> {
+    let found = Manifest::read(state).map_err(|e| Failure::new(format!("{}: {e}", state.display())))?;
+    Ok(found.and_then(|found| found.belongs_to.devices.as_deref().map(Arc::from)))
 }
 
 /// Of the versions that epochs have met: of a single one its own.
@@ -274,7 +297,7 @@ impl Choice {
             (_, Some(first)) => Some(versions.load(Some(first))?),
             _ => None,
         };
-        let history = History::new(versions.clone(), past);
+        let history = History::new(versions.clone(), past, self.version.clone());
         let path = Path::new(&task.settings.devices.path);
         let in_force = self.version.clone().filter(|_| task.settings.devices.watch.is_some());
         let watch = in_force.map(|in_force| {
@@ -295,7 +318,7 @@ impl Choice {
 }
 
 /// Looks after the file while the run goes on.
-pub(super) fn look_after(mut watch: Watch, offer: Offer, every: Duration) {
+pub(super) fn look_after(mut watch: Watch, offer: Offer, every: Duration, told: impl Fn(&str) + Send + 'static) {
     thread::spawn(move || {
         loop {
             thread::sleep(every.max(PAUSE));
@@ -304,7 +327,7 @@ pub(super) fn look_after(mut watch: Watch, offer: Offer, every: Duration) {
             }
             match watch.look() {
                 Look::Nothing => {}
-                Look::Told(what) => tell(format_args!("wardflow: {what}")),
+                Look::Told(what) => told(&what),
                 Look::New(version) => offer.put(version),
             }
         }

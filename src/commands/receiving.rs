@@ -27,6 +27,8 @@ pub(super) struct Receiving {
     /// Of this process, in the order of their numbers.
     subscriptions: Vec<Subscription>,
     lines: Vec<Ends>,
+    /// Where the user reads what happens, instead of on standard error.
+    screen: Option<Arc<Board>>,
 }
 
 impl Receiving {
@@ -84,6 +86,7 @@ impl Receiving {
         Ok(Receiving {
             subscriptions,
             lines: ends,
+            screen: screen.then(|| Arc::clone(board)),
         })
     }
 
@@ -129,7 +132,11 @@ impl Receiving {
         watch(fence.clone());
         let stop = interrupted.clone();
         let stop = move || stop.is_set();
-        let told = |told: &str| tell(format_args!("wardflow: {told}"));
+        let screen = self.screen;
+        let told = move |what: &str| match &screen {
+            Some(board) => board.notice(what),
+            None => tell(format_args!("wardflow: {what}")),
+        };
         let failed = |error: JournalError| halt(error);
         let unfed = |error: SourceError| halt(error);
         let lost = |lost| halt_without(lost);
@@ -141,7 +148,7 @@ impl Receiving {
         };
         let (ends, devices) = (log.ends.clone(), log.devices.history.clone());
         if let (Some(looker), Some(every)) = (looker, settings.devices.watch) {
-            look_after(looker, log.devices.offer.clone(), every.into());
+            look_after(looker, log.devices.offer.clone(), every.into(), told.clone());
         }
         let (leading, others) = lead(members, log, self.lines, stop, failed, lost, told);
         let tell_others = move |manifest: &Manifest| {

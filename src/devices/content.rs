@@ -66,6 +66,12 @@ impl Content {
         Ok(Content::new(path, form, bytes))
     }
 
+    /// CSV that no file holds.
+    #[cfg(test)]
+    pub fn of_text(text: &str) -> Content {
+        Content::new(Path::new("devices.csv"), Form::Csv, text.into())
+    }
+
     pub(super) fn new(path: &Path, form: Form, bytes: Vec<u8>) -> Content {
         Content {
             path: path.to_owned(),

@@ -4,6 +4,7 @@
 //! retained part of the log can still ask for, and removes the others. Shared by the one who cuts epochs, the one who
 //! commits and the one who watches the file.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -33,13 +34,15 @@ pub struct History<D: Disk = LocalDisk> {
 struct State {
     /// In order, as far back as the journal is kept.
     past: Vec<InForce>,
-    /// Kept, and in no epoch yet.
-    coming: Option<Arc<str>>,
+    /// Kept, and perhaps in no epoch yet.
+    coming: BTreeSet<Arc<str>>,
 }
 
 impl<D: Disk> History<D> {
-    pub fn new(versions: Versions<D>, past: Vec<InForce>) -> History<D> {
-        let state = State { past, coming: None };
+    /// `next` is kept, and an epoch to come will meet it.
+    pub fn new(versions: Versions<D>, past: Vec<InForce>, next: Option<Arc<str>>) -> History<D> {
+        let coming = next.into_iter().collect();
+        let state = State { past, coming };
         History {
             versions,
             state: Arc::new(Mutex::new(state)),
@@ -60,7 +63,7 @@ impl<D: Disk> History<D> {
     /// A folder that cannot be written.
     pub fn keep(&self, content: &Content) -> Result<(), DevicesError> {
         // Before it is written: from here on it is not removed.
-        self.state().coming = Some(Arc::clone(content.fingerprint()));
+        self.state().coming.insert(Arc::clone(content.fingerprint()));
         self.versions.keep(content)
     }
 
@@ -71,8 +74,8 @@ impl<D: Disk> History<D> {
             let version = version.cloned();
             state.past.push(InForce { from: time, version });
         }
-        if state.coming.as_ref() == version {
-            state.coming = None;
+        if let Some(version) = version {
+            state.coming.remove(version);
         }
     }
 
@@ -91,7 +94,7 @@ impl<D: Disk> History<D> {
         let behind = state.past.partition_point(|past| past.from <= time);
         let gone: Vec<InForce> = state.past.drain(..behind.saturating_sub(1)).collect();
         for version in gone.into_iter().filter_map(|gone| gone.version) {
-            let is_needed = state.coming.as_ref() == Some(&version)
+            let is_needed = state.coming.contains(&version)
                 || state.past.iter().any(|past| past.version.as_ref() == Some(&version));
             if !is_needed {
                 self.versions.remove(&version)?;

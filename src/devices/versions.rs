@@ -104,7 +104,7 @@ impl<D: Disk> Versions<D> {
         let missing = || {
             DevicesError::new(
                 &self.folder.join(version),
-                "this version is not kept; restore the folder from a copy, or give the file as it was then with --devices",
+                "this version is not kept; restore it from a copy, or give the file as it was then with --devices",
             )
         };
         self.kept(version)?.ok_or_else(missing)

@@ -105,8 +105,11 @@ impl Caution {
             why,
         };
         let path = new.path().display();
-        let unusable =
-            |why: &dyn std::fmt::Display| refuse(format!("{why}; it is not taken, and the version before it stays in force"));
+        let unusable = |why: &dyn std::fmt::Display| {
+            refuse(format!(
+                "{why}; it is not taken, and the version before it stays in force"
+            ))
+        };
         let collection = new.collection(wanted).map_err(|error| unusable(&error))?;
         if old.is_ended() && !new.is_ended() {
             return Err(unusable(&format_args!(

@@ -449,7 +449,10 @@ mod tests {
             let met = want.last().and_then(|epoch| epoch.devices.clone());
             assert_eq!(EpochLog::last_devices(&disk, folder).expect("whole"), met);
         }
-        assert!(disk.names(folder).expect("a folder").len() > 5, "files were ended in between");
+        assert!(
+            disk.names(folder).expect("a folder").len() > 5,
+            "files were ended in between"
+        );
         for from in 0..want.len() {
             let read = EpochLog::read(&disk, folder, from as Time).expect("whole");
             assert_eq!(read, want[from..], "from {from}");
