@@ -34,6 +34,8 @@ pub struct Shared {
     pub incarnation: u64,
     /// Of a live run.
     pub board: Option<Arc<Board>>,
+    /// Whether readings are joined with a device collection.
+    pub joined: bool,
     /// Whether the outcome of every reading is wanted.
     pub judged: bool,
     /// Of a run whose state outlives it.
@@ -180,7 +182,7 @@ impl Equipment {
     }
 
     pub(super) fn has_device_collection(&self) -> bool {
-        !self.shared.settings.devices.path.is_empty()
+        self.shared.joined
     }
 
     pub(super) fn unknown_devices(&mut self) -> Option<UnknownDevices> {

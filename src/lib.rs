@@ -22,7 +22,7 @@
 //!   broker    the demo's own MQTT broker
 //! ```
 //!
-//! The invariant that everything hangs on: the committed output is a pure function of input, settings, device collection, vault
+//! The invariant that everything hangs on: the committed output is a pure function of input, settings, the device collection's history, vault
 //! and keys. Whatever looks at a clock, a thread or a hash seed must not reach a result.
 
 #![deny(unsafe_code)]

@@ -20,7 +20,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Client, Event, MqttOptions};
 use rustix::process::{Pid, Signal, kill_process};
-use tables::Rows;
+use tables::{Cell, Rows};
 use ward::Ward;
 
 const TOPIC: &str = "LifeSupportDevice/Sensor";
@@ -82,8 +82,8 @@ impl Live {
         }
     }
 
-    /// Waits until it has seen so many `what`, then interrupts it; its summary.
-    fn end_after(mut self, scene: &Scene, count: u64, what: &str) -> Summary {
+    /// Waits until it has seen so many `what`.
+    fn wait_for_count(&mut self, count: u64, what: &str) {
         self.wait_for(|line| {
             let mut words = line.split(' ').rev().skip_while(|word| !word.starts_with(what)).skip(1);
             words
@@ -91,7 +91,18 @@ impl Live {
                 .and_then(|number| number.replace(',', "").parse::<u64>().ok())
                 >= Some(count)
         });
+    }
+
+    /// The same, then interrupts it; its summary.
+    fn end_after(mut self, scene: &Scene, count: u64, what: &str) -> Summary {
+        self.wait_for_count(count, what);
         self.end(scene)
+    }
+
+    /// As a crash does.
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
     }
 
     /// Interrupts it; its summary.
@@ -264,6 +275,117 @@ fn a_silent_source_does_not_keep_windows_open() {
         summary.count("windows") >= 3,
         "one for the manufacturers, one for each device"
     );
+}
+
+/// The device collection's file, put in place at once.
+fn collect(scene: &Scene, devices: std::ops::Range<u32>, model: &str) {
+    let rows: String = devices.map(|n| format!("d{n},Acme,{model}\n")).collect();
+    scene.write("devices.new", format!("device_id,manufacturer,model\n{rows}"));
+    fs::rename(scene.path("devices.new"), scene.path("devices.csv")).expect("renamed");
+}
+
+/// A record of each of the devices, `phase` their pulse.
+fn phase(phase: u32) -> Vec<String> {
+    let of_device = |n: u32| {
+        let timestamp = 1_508_039_751_778_i64 + i64::from(phase * 20_000 + n);
+        format!(r#"{{"device_id":"d{n}","patient_id":"P-{n}","timestamp":{timestamp},"pulse":{phase}}}"#)
+    };
+    (0..12).map(of_device).collect()
+}
+
+/// How many readings of a phase have this model.
+fn with_model(scene: &Scene, phase: u32, model: &str) -> usize {
+    let readings = Rows::of(&scene.path("live"), "readings");
+    let of_phase = Cell::Float(f64::from(phase).to_bits());
+    let model = match model {
+        "" => Cell::Null,
+        model => Cell::Text(model.into()),
+    };
+    let mut rows = readings.column("pulse").into_iter().zip(readings.column("model"));
+    rows.by_ref().filter(|row| *row == (&of_phase, &model)).count()
+}
+
+/// The file grows, breaks, shrinks and, while the run is dead, changes again.
+fn readings_meet_the_devices_of_their_time(commit_interval: &str, all_is_committed: bool) {
+    let scene = Scene::empty();
+    let broker = wardflow::broker::start().expect("a broker");
+    let send = |number: u32| {
+        let records = phase(number);
+        publish(broker, &records.iter().map(String::as_bytes).collect::<Vec<_>>());
+    };
+    let more = ["--set", "devices.watch=20ms", "--set", commit_interval];
+    collect(&scene, 0..6, "M1");
+    let mut live = Live::start(&scene, broker, "2", &more);
+    send(1);
+    live.wait_for_count(12, "readings");
+    collect(&scene, 0..12, "M1");
+    live.wait_for(|line| line.contains("device collection: 6 added, 0 changed, 0 gone; in force from epoch"));
+    send(2);
+    live.wait_for_count(24, "readings");
+    scene.write("devices.csv", "device_id,manufacturer,model\nd0,Acme,M2\nd1,Ac");
+    live.wait_for(|line| line.contains("line 3: 2 values") && line.contains("stays in force"));
+    collect(&scene, 0..2, "M2");
+    live.wait_for(|line| line.contains("10 of 12 devices are gone") && line.contains("devices.max_loss"));
+    send(3);
+    live.wait_for_count(36, "readings");
+    while all_is_committed && Rows::of(&scene.path("live"), "readings").rows.len() < 36 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    live.kill();
+
+    collect(&scene, 0..12, "M9");
+    let mut live = Live::start(&scene, broker, "3", &more);
+    send(4);
+    live.wait_for(|line| line.contains("device collection: 0 added, 12 changed, 0 gone"));
+    live.wait_for_count(if all_is_committed { 12 } else { 48 }, "readings");
+    live.end(&scene);
+    let told = |number| ["", "M1", "M2", "M9"].map(|model| with_model(&scene, number, model));
+    assert_eq!(told(1), [6, 6, 0, 0]);
+    assert_eq!(told(2), [0, 12, 0, 0]);
+    assert_eq!(told(3), [0, 12, 0, 0]);
+    assert_eq!(told(4), [0, 0, 0, 12]);
+
+    fs::remove_file(scene.path("devices.csv")).expect("removed");
+    for workers in ["1", "2"] {
+        let output = format!("again{workers}");
+        let mut arguments = vec!["replay", "realtime_analytics", "--input", "live.state"];
+        arguments.extend(["-o", &output, "-w", workers]);
+        arguments.extend(SETTINGS);
+        let run = scene.run(&arguments);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("as the live run had it, in 3 versions"),
+            "{}",
+            run.stderr
+        );
+        for table in ["readings", "anomalies", "windows"] {
+            let of = |output: &str| Rows::of(&scene.path(output), table).sorted();
+            assert_eq!(of(&output), of("live"), "{table}, {workers} workers");
+        }
+    }
+    scene.write("other.csv", "device_id,manufacturer,model\nd3,Bolt,M3\n");
+    let file = [
+        "--input",
+        "live.state",
+        "--devices",
+        "other.csv",
+        "--set",
+        "devices.history=file",
+    ];
+    scene.replay("realtime_analytics", "other", &file);
+    let other = Rows::of(&scene.path("other"), "readings");
+    let known = other.column("model").into_iter().filter(|model| **model != Cell::Null);
+    assert_eq!(known.count(), 4);
+}
+
+#[test]
+fn readings_meet_the_device_collection_of_their_time_when_all_is_committed() {
+    readings_meet_the_devices_of_their_time("output.commit_interval=100ms", true);
+}
+
+#[test]
+fn readings_meet_the_device_collection_of_their_time_when_nothing_is() {
+    readings_meet_the_devices_of_their_time("output.commit_interval=1h", false);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::devices::wanted;
 use super::{Failure, load_settings, print, refuse_topics};
 use crate::coverage::{Coverage, Plan, Sample};
 use crate::dataflows::parser;
@@ -50,11 +51,9 @@ impl Check {
             Err(mistakes) => return Err(mistakes.into()),
         };
         let devices = match settings.devices.path.as_str() {
-            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => Some(Collection::load(
-                Path::new(path),
-                &settings.devices.columns,
-                &settings.record.zone(),
-            )?),
+            path if settings.dataflow != Dataflow::SensorCollection && !path.is_empty() => {
+                Some(Collection::load(Path::new(path), &wanted(&settings))?)
+            }
             _ => None,
         };
         let plan = Plan::of(&settings);

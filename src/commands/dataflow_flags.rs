@@ -17,7 +17,7 @@ pub(super) struct DataflowFlags {
     /// The folder of vault, keys and progress [default: <output>.state]
     #[arg(long, value_name = "DIR", env = "WARDFLOW_STATE")]
     state: Option<PathBuf>,
-    /// The device collection: CSV, JSON lines or Parquet with device_id, manufacturer, model
+    /// The device collection: CSV, JSON lines or Parquet with device_id, manufacturer, model; a live run follows its changes
     #[arg(long, value_name = "FILE")]
     devices: Option<PathBuf>,
     /// Override a setting of the dataflow file, as forest.shingle=4

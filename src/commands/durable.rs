@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
+use super::devices::Choice;
 use super::preparation::{PROGRAM, Task};
 use super::replay::VAULT;
 use super::tell;
@@ -12,13 +13,14 @@ use crate::alerts::{self, Destination, Outbox, try_file};
 use crate::cluster::Topology;
 use crate::commit::{JournalLink, Keeping, Manifest, Wish};
 use crate::dataflows::parser;
+use crate::devices::{Collection, History, Succession, Watch};
 use crate::disk::{Disk, Fence, LocalDisk};
 use crate::journal::{
     EpochLog, Journal, JournalReader, Limits, Restorer, Separator, Start, epochs_of, folder_of, records_of, sessions_of,
 };
 use crate::settings::{Dataflow, KeySource};
 use crate::snapshot::{self, Checkpoints, Collected, Snapshots};
-use crate::source::{ANCHORS, CommitEnds, Ingest, Log, Owned, Recorded, Records, Release, time_of};
+use crate::source::{ANCHORS, CommitEnds, Ingest, Log, Owned, Recorded, Records, Release, end_of_commit, time_of};
 use crate::vault::{KeyEncryptionKey, Sealer, SegmentKeys};
 
 /// A segment of a journal of which little is kept is ended behind so many bytes.
@@ -38,6 +40,9 @@ pub(super) struct Continuation {
     pub(super) releases: Vec<Release>,
     /// Process 0's.
     pub(super) log: Option<Log<LocalDisk>>,
+    /// The device collection that the first epoch meets, and who looks after its file.
+    pub(super) devices: Option<Collection>,
+    pub(super) watch: Option<Watch>,
     /// Whether somebody is to be told of incidents; the outbox for it is process 0's.
     pub(super) alerting: bool,
     pub(super) outbox: Option<Arc<Outbox>>,
@@ -55,7 +60,11 @@ pub(super) struct Ground<'a> {
 
 /// Opens what a run before this one has left, behind its last commit; makes it where there is none. Each process opens the journals of its
 /// own sessions, process 0 the epoch log besides.
-pub(super) fn take_up(ground: &Ground<'_>) -> Result<Continuation, Failure> {
+/// Process 0 goes on with its `choice` of a device collection.
+pub(super) fn take_up(
+    ground: &Ground<'_>,
+    choice: Option<(Choice, Option<Collection>)>,
+) -> Result<Continuation, Failure> {
     let Ground {
         task,
         topology,
@@ -91,10 +100,15 @@ pub(super) fn take_up(ground: &Ground<'_>) -> Result<Continuation, Failure> {
     let start = Start {
         program: PROGRAM.to_owned(),
         settings: settings.canonical_json(),
-        devices: found.belongs_to.devices.clone(),
+        devices: found.belongs_to.devices.as_deref().map(Arc::from),
     };
-    if let Some(before) = before.filter(|before| *before != start && !uncommitted.is_empty()) {
-        return Err(changed(&before, &start));
+    if let Some(before) = before.filter(|_| !uncommitted.is_empty()) {
+        check_unchanged(&before, &start)?;
+    }
+    let begun = choice.map(|(choice, file)| choice.begin(task, found, &uncommitted, file));
+    let (mut collection, mut watch, mut devices) = (None, None, None);
+    if let Some(begun) = begun.transpose()? {
+        (collection, watch, devices) = (begun.collection, begun.watch, Some(begun.live));
     }
     if is_first && settings.deduplicate.horizon.is_none() {
         tell(
@@ -132,7 +146,10 @@ pub(super) fn take_up(ground: &Ground<'_>) -> Result<Continuation, Failure> {
         },
         snapshots,
         first_commit: found.commits,
-        log: epochs.map(|epochs| Log {
+        devices: collection,
+        watch,
+        log: epochs.zip(devices).map(|(epochs, devices)| Log {
+            devices,
             epochs,
             uncommitted,
             start,
@@ -258,6 +275,7 @@ pub(super) fn keeping(
     releases: Vec<Release>,
     ends: CommitEnds,
     outbox: Option<Arc<Outbox>>,
+    devices: History,
     tell_others: impl Fn(&Manifest) + Send + 'static,
 ) -> Keeping {
     Keeping {
@@ -266,6 +284,7 @@ pub(super) fn keeping(
         journal: Box::new(JournalKeeper {
             releases,
             ends,
+            devices,
             epochs: epochs_of(&folder_of(state)),
             kept_from: 0,
             tell_others,
@@ -278,6 +297,7 @@ struct JournalKeeper<T> {
     /// Of every session.
     releases: Vec<Release>,
     ends: CommitEnds,
+    devices: History,
     epochs: PathBuf,
     /// The positions that the journals begin with, or ones before them, in sum.
     kept_from: u64,
@@ -302,6 +322,7 @@ impl<T: Fn(&Manifest) + Send> JournalLink for JournalKeeper<T> {
             ends,
             anchor,
             kept_from,
+            devices: self.devices.through(end_of_commit(number)),
         }
     }
 
@@ -311,21 +332,25 @@ impl<T: Fn(&Manifest) + Send> JournalLink for JournalKeeper<T> {
         }
         (self.tell_others)(manifest);
         if let Some(first) = manifest.anchors.first().filter(|_| self.kept_from > 0) {
-            // What is left of the log where this fails is left for the next commit.
+            // What is left of the log where this fails is left for the next commit, what is left of the devices for the next start.
             let _ = EpochLog::remove_before(&LocalDisk, &self.epochs, time_of(first.commits, 0));
+            let _ = self.devices.forget_before(time_of(first.commits, 0));
         }
     }
 }
 
-fn changed(before: &Start, now: &Start) -> Failure {
-    let what = match () {
-        () if before.program != now.program => format!("the program is {}, was {}", now.program, before.program),
-        () if before.devices != now.devices => "the device collection has changed".into(),
-        () => crate::settings::first_difference(&before.settings, &now.settings).unwrap_or_default(),
+/// That what was received and not committed can be finished as it began. The device collection may have changed: each epoch has its own.
+fn check_unchanged(before: &Start, now: &Start) -> Result<(), Failure> {
+    let what = match before.program == now.program {
+        false => format!("the program is {}, was {}", now.program, before.program),
+        true => match crate::settings::first_difference(&before.settings, &now.settings) {
+            Some(difference) => difference,
+            None => return Ok(()),
+        },
     };
-    Failure::new(format!(
+    Err(Failure::new(format!(
         "the run before this one was killed, and what it had received is to be finished as it began, but {what}: start once as before, end that run with Ctrl-C, then change"
-    ))
+    )))
 }
 
 /// A journal that is given as input: it, or the state folder it is in.
@@ -339,7 +364,7 @@ pub(super) fn journal_at(path: &str) -> Option<PathBuf> {
 /// The journals of a live run, to be replayed.
 pub(super) struct Recording {
     pub(super) journal: PathBuf,
-    epochs: Vec<crate::journal::Epoch>,
+    pub(super) epochs: Vec<crate::journal::Epoch>,
     /// Positions and state that it begins with.
     first: Vec<u64>,
     pub(super) first_commit: u32,
@@ -414,11 +439,17 @@ impl Recording {
         }))
     }
 
-    /// Its epochs, for workers `mine` of `workers`.
+    /// The state folder that it is in.
+    pub(super) fn state(&self) -> &Path {
+        state_of(&self.journal)
+    }
+
+    /// Its epochs, for workers `mine` of `workers`; `devices` where the collection is to change as it did.
     pub(super) fn epochs(
         &self,
         task: &Task,
         workers: (usize, std::ops::Range<usize>),
+        devices: Option<Succession>,
     ) -> Result<Recorded<LocalDisk>, Failure> {
         let state = state_of(&self.journal);
         let vault = state.join(VAULT);
@@ -442,6 +473,7 @@ impl Recording {
             self.first.clone(),
             workers,
             task.settings.record.max_record_bytes,
+            devices,
         ))
     }
 }

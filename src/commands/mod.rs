@@ -10,6 +10,7 @@ mod cluster_flags;
 mod dataflow_flags;
 #[cfg(feature = "broker")]
 mod demo;
+mod devices;
 mod durable;
 mod grid;
 mod input_flags;

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::devices::{Beginning, Choice};
 use super::durable::{self, Continuation, Ground, Recording};
 use super::replay::VAULT;
 use super::{Failure, tell};
 use crate::cluster::{Interrupted, Line, Mesh, Topology, connect, connect_lines, secret};
 use crate::commit::{Belongings, Manifest, OutputFolder};
-use crate::devices::Collection;
+use crate::devices::{Collection, Succession};
 use crate::disk::{Fence, LocalDisk};
 use crate::settings::Settings;
 use crate::source::{Inputs, Speed};
@@ -78,7 +79,10 @@ pub(super) struct Owned {
     pub(super) folder: OutputFolder,
     pub(super) found: Manifest,
     pub(super) vault: Vault,
+    /// The collection that the first epoch meets.
     pub(super) devices: Option<Collection>,
+    /// Those of later ones, in the replay of a journal.
+    pub(super) succession: Option<Succession>,
 }
 
 /// Gets everything ready, or says what stands in the way.
@@ -88,7 +92,7 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         _ => None,
     };
     let mut welcome = Vec::new();
-    if let Some((owned, _)) = &first {
+    if let Some((owned, ..)) = &first {
         welcome.extend_from_slice(&owned.folder.incarnation().to_be_bytes());
         welcome.extend_from_slice(owned.vault.wrapped_payload_key());
         if topology.processes() > 1 {
@@ -113,10 +117,10 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
         find_folders(task, topology, &fence)?;
     }
     // The others come to the key once process 0 has it: what is wrong with it is told once.
-    let (owned, key, sealer) = match first {
-        Some((owned, key)) => {
+    let (mut owned, key, sealer, choice) = match first {
+        Some((owned, key, choice)) => {
             let sealer = Sealer::with_vault(&key, &owned.vault)?;
-            (Some(owned), key, sealer)
+            (Some(owned), key, sealer, choice)
         }
         None => {
             let key = load_key(task)?.0;
@@ -124,7 +128,7 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
                 true => Sealer::beside(&key, &task.state.join(VAULT))?,
                 false => Sealer::new(&key)?,
             };
-            (None, key, sealer)
+            (None, key, sealer, None)
         }
     };
     let payloads = Arc::new(PayloadSealer::from_wrapped(&key, payload_key)?);
@@ -138,14 +142,20 @@ pub(super) fn prepare(task: &Task, topology: &Topology, interrupted: &Interrupte
                 Some(owned) => owned.found.clone(),
                 None => read()?.ok_or_else(|| Failure::new("process 0 has left no manifest"))?,
             };
-            Some(durable::take_up(&Ground {
+            let ground = Ground {
                 task,
                 topology,
                 found: &found,
                 fence: fence.clone(),
                 key: &key,
                 sealer: &sealer,
-            })?)
+            };
+            let file = owned.as_mut().and_then(|owned| owned.devices.take());
+            let mut continuation = durable::take_up(&ground, choice.map(|choice| (choice, file)))?;
+            if let Some(owned) = &mut owned {
+                owned.devices = continuation.devices.take();
+            }
+            Some(continuation)
         }
     };
     Ok(Preparation {
@@ -178,22 +188,21 @@ fn find_folders(task: &Task, topology: &Topology, fence: &Fence) -> Result<(), F
 }
 
 /// Process 0's part.
-fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
-    let devices = match task.settings.devices.path.as_str() {
-        "" => None,
-        path => Some(Collection::load(
-            Path::new(path),
-            &task.settings.devices.columns,
-            &task.settings.record.zone(),
-        )?),
-    };
+fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey, Option<Choice>), Failure> {
+    let prospect = Beginning::look(task)?;
     let folder = OutputFolder::open(&task.output, &task.state)?;
+    let Beginning {
+        fingerprint,
+        collection: devices,
+        succession,
+        choice,
+    } = prospect.begin(task)?;
     let found = folder.take_up(Belongings {
         program: PROGRAM.to_owned(),
         dataflow: task.settings.dataflow.name().to_owned(),
         settings: task.settings.canonical_json(),
         input: task.input.fingerprint()?,
-        devices: devices.as_ref().map(|collection| collection.fingerprint().to_owned()),
+        devices: fingerprint,
     })?;
     let (key, notice) = load_key(task)?;
     if let Some(notice) = notice.filter(|_| !task.passing) {
@@ -205,8 +214,9 @@ fn take_up(task: &Task) -> Result<(Owned, KeyEncryptionKey), Failure> {
         found,
         vault,
         devices,
+        succession,
     };
-    Ok((owned, key))
+    Ok((owned, key, choice))
 }
 
 fn load_key(task: &Task) -> Result<(KeyEncryptionKey, Option<KeyNotice>), Failure> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::devices::look_after;
 use super::durable::{Continuation, keeping, owner};
 use super::preparation::Task;
 use super::{Failure, tell};
@@ -26,6 +27,8 @@ pub(super) struct Receiving {
     /// Of this process, in the order of their numbers.
     subscriptions: Vec<Subscription>,
     lines: Vec<Ends>,
+    /// Where the user reads what happens, instead of on standard error.
+    screen: Option<Arc<Board>>,
 }
 
 impl Receiving {
@@ -83,6 +86,7 @@ impl Receiving {
         Ok(Receiving {
             subscriptions,
             lines: ends,
+            screen: screen.then(|| Arc::clone(board)),
         })
     }
 
@@ -105,6 +109,7 @@ impl Receiving {
             releases,
             log,
             outbox,
+            watch: looker,
             ..
         } = continuation;
         let workers = topology.workers();
@@ -127,7 +132,11 @@ impl Receiving {
         watch(fence.clone());
         let stop = interrupted.clone();
         let stop = move || stop.is_set();
-        let told = |told: &str| tell(format_args!("wardflow: {told}"));
+        let screen = self.screen;
+        let told = move |what: &str| match &screen {
+            Some(board) => board.notice(what),
+            None => tell(format_args!("wardflow: {what}")),
+        };
         let failed = |error: JournalError| halt(error);
         let unfed = |error: SourceError| halt(error);
         let lost = |lost| halt_without(lost);
@@ -137,13 +146,16 @@ impl Receiving {
             let following = follow(members, line, stop, failed, lost, told);
             return Ok((start(following, workers, unfed), None));
         };
-        let ends = log.ends.clone();
+        let (ends, devices) = (log.ends.clone(), log.devices.history.clone());
+        if let (Some(looker), Some(every)) = (looker, settings.devices.watch) {
+            look_after(looker, log.devices.offer.clone(), every.into(), told.clone());
+        }
         let (leading, others) = lead(members, log, self.lines, stop, failed, lost, told);
         let tell_others = move |manifest: &Manifest| {
             let anchors = manifest.anchors.iter().map(|anchor| anchor.ends());
             others.committed(manifest.ends(), anchors.collect());
         };
-        let keeping = keeping(&task.state, snapshots, releases, ends, outbox, tell_others);
+        let keeping = keeping(&task.state, snapshots, releases, ends, outbox, devices, tell_others);
         Ok((start(leading, workers, unfed), Some(keeping)))
     }
 }

@@ -13,6 +13,7 @@ use timely::dataflow::operators::{Exchange, Inspect, Probe};
 use timely::worker::Worker;
 
 use super::Failure;
+use super::devices::joins;
 use super::preparation::{Input as From, Owned, Preparation, Task};
 use super::receiving::Receiving;
 use crate::cluster::{Interrupted, Topology, halt, halt_with, run};
@@ -73,12 +74,14 @@ pub(super) fn run_workers(
         sealer,
         payloads,
         fence,
-        owned,
+        mut owned,
         continuation,
     } = preparation;
     let settings = Arc::new(task.settings.clone());
     let (workers, first) = (topology.workers(), topology.process() * topology.workers());
     let judged = matches!(work, Work::Backtest(_));
+    // The epochs of a live run may bring changes of the device collection.
+    let devices_change = matches!(work, Work::Live(..) | Work::Recording);
     let fail = |error: SourceError| halt(error);
     let all = (workers * topology.processes(), first..first + workers);
     let (mut checkpoints, mut keeping, mut hand_over) = (None, None, None);
@@ -89,7 +92,8 @@ pub(super) fn run_workers(
                 return Err(Failure::new("a recording is replayed from a journal"));
             };
             checkpoints = recording.checkpoints(workers)?;
-            (start(recording.epochs(task, all)?, workers, fail), None, None)
+            let devices = owned.as_mut().and_then(|owned| owned.succession.take());
+            (start(recording.epochs(task, all, devices)?, workers, fail), None, None)
         }
         Work::Replay(inputs) | Work::Backtest(inputs) => {
             let cut = Cut {
@@ -129,6 +133,7 @@ pub(super) fn run_workers(
         output: task.output.clone(),
         incarnation: fence.incarnation(),
         board: board.clone(),
+        joined: joins(task),
         judged,
         checkpoints: checkpoints.clone(),
         alerting,
@@ -158,6 +163,7 @@ pub(super) fn run_workers(
                     found,
                     vault,
                     devices,
+                    succession: _,
                 } = owned;
                 let committer = match (keeping, &checkpoints) {
                     (Some(keeping), Some(state)) => {
@@ -196,6 +202,7 @@ pub(super) fn run_workers(
         };
         // A live run ends when its source does, a replay at once.
         let halts = board.is_none().then_some((&interrupted, when_interrupted));
+        let devices = (worker.index() == 0).then(|| (devices.unwrap_or_default(), devices_change));
         run_worker(worker, &feed, equipment, devices, halts, show);
         let (usage, stages) = gather(worker, worker.index() == first, &watched);
         let manifest = committer.and_then(|committer| {
@@ -219,12 +226,12 @@ pub(super) fn run_workers(
     })
 }
 
-/// Feeds the dataflow until everything is committed.
+/// Feeds the dataflow until everything is committed. `devices` is the collection that the first epoch meets, and whether it may change; worker 0 has it.
 fn run_worker(
     worker: &mut Worker,
     feed: &FeedHandle,
     equipment: Equipment,
-    devices: Option<Collection>,
+    devices: Option<(Collection, bool)>,
     halts: Option<Halts<'_>>,
     show: impl Fn(),
 ) {
@@ -238,10 +245,11 @@ fn run_worker(
         };
         build(sources, equipment)
     });
-    for (device, facts) in devices.into_iter().flat_map(Collection::into_devices) {
+    let change = devices.as_ref().is_some_and(|(_, change)| *change);
+    for (device, facts) in devices.into_iter().flat_map(|(first, _)| first.into_devices()) {
         updates.send((DeviceKey(device), Some(facts), 0));
     }
-    updates.close(); // nothing of it changes during a run
+    let mut updates = Some(updates).filter(|_| change); // else closed: nothing of it changes
 
     feed.wake_this_thread();
     let mut in_flight: VecDeque<Time> = VecDeque::new();
@@ -260,7 +268,14 @@ fn run_worker(
                 worker.step_or_park(Some(IDLE));
             }
             Feed::End => break,
-            Feed::Epoch(time, chunk) => {
+            Feed::Epoch(time, mut chunk) => {
+                if let Some(updates) = &mut updates {
+                    updates.advance_to(time);
+                    for (device, facts) in std::mem::take(&mut chunk.devices) {
+                        updates.send((DeviceKey(device), facts, time));
+                    }
+                    updates.advance_to(time + 1);
+                }
                 records.advance_to(time);
                 marks.advance_to(time);
                 if chunk.ends_input && worker.index() == 0 {
@@ -280,6 +295,7 @@ fn run_worker(
     }
     records.close();
     marks.close();
+    drop(updates);
     while worker.has_dataflows() {
         check(halts);
         show();

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Manifest, OutputFolder, Staged};
 use crate::alerts::{Outbox, OutboxError};
+use crate::devices::InForce;
 use crate::disk::{Disk, FenceError, LocalDisk, crash_point};
 use crate::sink::SinkError;
 use crate::snapshot::{Entry, Run, SnapshotError, Snapshots};
@@ -41,6 +42,8 @@ pub struct Wish {
     pub anchor: bool,
     /// The position in each journal before which no anchor is of use any more.
     pub kept_from: Vec<u64>,
+    /// The versions of the device collection that the epochs up to it have met, as far back as the journals are kept.
+    pub devices: Vec<InForce>,
 }
 
 /// What a commit is made of.
@@ -281,8 +284,10 @@ impl<D: Disk> Keeping<D> {
             ends,
             anchor,
             kept_from,
+            devices,
         } = self.journal.committing(number);
         manifest.set_ends(ends);
+        manifest.devices = devices;
         let reaches_back = |ends: Vec<u64>| ends.iter().zip(&kept_from).all(|(end, kept_from)| end >= kept_from);
         manifest.anchors.retain(|anchor| reaches_back(anchor.ends()));
         if anchor {

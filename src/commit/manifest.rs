@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
+use crate::devices::InForce;
 use crate::disk::{Disk, LocalDisk, crash_point};
 use crate::sink::{SinkError, StagedFile};
 use crate::snapshot::Run;
@@ -103,6 +104,9 @@ pub struct Manifest {
     /// Earlier states that are kept, the oldest first: a replay of the journal may start from them.
     #[serde(default)]
     pub anchors: Vec<Anchor>,
+    /// The versions of the device collection that the epochs have met, of a live run, as far back as its journals are kept.
+    #[serde(default)]
+    pub devices: Vec<InForce>,
     /// Whether the input has been taken to its end.
     pub complete: bool,
 }
@@ -119,6 +123,7 @@ impl Manifest {
             ends: Vec::new(),
             runs: Vec::new(),
             anchors: Vec::new(),
+            devices: Vec::new(),
             complete: false,
         }
     }

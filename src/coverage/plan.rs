@@ -157,7 +157,12 @@ fn steps(settings: &Settings) -> Vec<Step> {
     if settings.dataflow != Dataflow::SensorCollection {
         let does = match settings.devices.path.as_str() {
             "" => "none; give one with --devices".into(),
-            path => format!("{path}, joined by device_id"),
+            path => match settings.devices.watch {
+                Some(every) => {
+                    format!("{path}, joined by device_id; a live run looks every {every} whether it has changed")
+                }
+                None => format!("{path}, joined by device_id; read at the start"),
+            },
         };
         steps.push(Step { step: "devices", does });
     }

@@ -1,16 +1,14 @@
 //! Loading a collection, whatever its file's form.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{error, fmt, io};
+use std::{error, fmt};
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::Xxh3;
 
-use super::{csv_file, json_file, parquet_file};
+use super::content::Content;
 use crate::record::{Device, DeviceId, EventTime, Known, Period, Zone};
 
 /// The columns every collection has.
@@ -18,11 +16,19 @@ const REQUIRED: [&str; 3] = ["device_id", "manufacturer", "model"];
 /// The event times between which a row holds; either may be missing or empty, which is without end.
 const VALIDITY: [&str; 2] = ["valid_from", "valid_to"];
 
+/// What is wanted of a collection's file.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The columns to carry along.
+    pub further: Vec<String>,
+    /// That of times of validity that carry none.
+    pub zone: Zone,
+}
+
 /// Facts by device.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Collection {
-    devices: HashMap<CompactString, Known>,
-    fingerprint: String,
+    pub(super) devices: HashMap<CompactString, Known>,
 }
 
 /// A collection that cannot be used: where, why, what to do.
@@ -30,6 +36,15 @@ pub struct Collection {
 pub struct DevicesError {
     path: PathBuf,
     why: String,
+}
+
+impl DevicesError {
+    pub(super) fn new(path: &Path, why: impl Into<String>) -> DevicesError {
+        DevicesError {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
 }
 
 impl fmt::Display for DevicesError {
@@ -49,11 +64,11 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(further: &'a [String], zone: &'a Zone) -> Rows<'a> {
-        let further = further.iter().map(String::as_str);
+    pub(super) fn new(wanted: &'a Wanted) -> Rows<'a> {
+        let further = wanted.further.iter().map(String::as_str);
         Rows {
             wanted: REQUIRED.into_iter().chain(further).chain(VALIDITY).collect(),
-            zone,
+            zone: &wanted.zone,
             devices: HashMap::new(),
         }
     }
@@ -100,7 +115,7 @@ impl<'a> Rows<'a> {
     }
 
     /// What the rows say of each device.
-    fn devices(self) -> Result<HashMap<CompactString, Known>, String> {
+    pub(super) fn devices(self) -> Result<HashMap<CompactString, Known>, String> {
         let known = |(id, mut periods): (CompactString, SmallVec<[(Period, u64); 1]>)| {
             periods.sort_unstable();
             for pair in periods.windows(2) {
@@ -124,54 +139,33 @@ impl<'a> Rows<'a> {
 }
 
 impl Collection {
-    /// Loads the collection at `path`; its form follows from its extension. `further` are the columns to carry along, `zone` is that of
-    /// times of validity that carry none.
+    /// Loads the collection at `path`; its form follows from its extension.
     ///
     /// # Errors
     /// A file that is missing, unreadable or of another form, a column that is missing, a row without a device or with an impossible
     /// validity, two rows that contradict each other.
-    pub fn load(path: &Path, further: &[String], zone: &Zone) -> Result<Collection, DevicesError> {
-        let refuse = |why: String| DevicesError {
-            path: path.to_owned(),
-            why,
-        };
-        let bytes = fs::read(path).map_err(|e| {
-            refuse(match e.kind() {
-                io::ErrorKind::NotFound => "no such file; check [devices] path or --devices".into(),
-                io::ErrorKind::PermissionDenied => "no permission to read it; check its owner and mode".into(),
-                io::ErrorKind::IsADirectory => "cannot be read: a folder; give the file in it".into(),
-                _ => format!("cannot be read: {e}"),
-            })
-        })?;
-        let mut rows = Rows::new(further, zone);
-        let mut hash = Xxh3::new();
-        hash.update(&bytes);
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("csv") => csv_file::read(&bytes, &mut rows),
-            Some("jsonl" | "ndjson" | "json") => json_file::read(&bytes, &mut rows),
-            Some("parquet") => parquet_file::read(bytes, &mut rows),
-            _ => Err("its name must end in .csv, .jsonl or .parquet".into()),
-        }
-        .map_err(refuse)?;
-        Ok(Collection {
-            devices: rows.devices().map_err(refuse)?,
-            fingerprint: format!("{:032x}", hash.digest128()),
-        })
+    pub fn load(path: &Path, wanted: &Wanted) -> Result<Collection, DevicesError> {
+        Content::read(path)?.collection(wanted)
+    }
+
+    /// How many devices it knows.
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
     }
 
     /// Devices in no order that matters: each goes to the collection by its key.
     pub fn into_devices(self) -> impl Iterator<Item = (DeviceId, Known)> {
         self.devices.into_iter().map(|(id, known)| (DeviceId::new(id), known))
     }
-
-    /// What the collection is recognised by.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;
@@ -193,7 +187,8 @@ mod tests {
             .and_then(|mut f| f.write_all(content))
             .expect("written");
         let further: Vec<String> = further.iter().map(|c| (*c).to_owned()).collect();
-        let collection = Collection::load(&path, &further, &utc()).map_err(|e| e.why)?;
+        let zone = utc();
+        let collection = Collection::load(&path, &Wanted { further, zone }).map_err(|e| e.why)?;
         let mut devices: Vec<_> = collection
             .into_devices()
             .map(|(id, known)| (id.to_string(), known))

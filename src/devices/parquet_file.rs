@@ -7,9 +7,9 @@ use parquet::record::Field;
 use super::collection::Rows;
 use crate::record::{EventTime, format_event_time};
 
-pub(super) fn read(bytes: Vec<u8>, rows: &mut Rows<'_>) -> Result<(), String> {
+pub(super) fn read(bytes: bytes::Bytes, rows: &mut Rows<'_>) -> Result<(), String> {
     let unreadable = |e: parquet::errors::ParquetError| format!("not readable as Parquet: {e}");
-    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(unreadable)?;
+    let reader = SerializedFileReader::new(bytes).map_err(unreadable)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let present: Vec<String> = schema
         .root_schema()

@@ -1,8 +1,8 @@
 //! The epoch log: how the journals were cut into epochs, durable before an epoch enters the dataflow.
 //!
-//! One record for each epoch: its time, the position behind its last record in every journal, and a silence, if it tells of one.
-//! Before the first epoch of a run stands a record of the run: program, settings, device collection. A replay that follows the log
-//! repeats a live run as it was.
+//! One record for each epoch: its time, the position behind its last record in every journal, a silence, if it tells of one, and the version
+//! of the device collection, if it is the first epoch with it. Before the first epoch of a run, and at the beginning of each file, stands a record of the run: program, settings, and
+//! the version of the device collection that the next epoch has. A replay that follows the log repeats a live run as it was.
 //!
 //! ```text
 //! file:   "wardflow epochs\n" | form u32 | checksum u64
@@ -10,6 +10,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,7 +24,9 @@ use crate::record::EventTime;
 type Time = u64;
 
 const MAGIC: &[u8; 16] = b"wardflow epochs\n";
-const FORM: u32 = 1;
+/// In the first, no epoch has a version of the device collection.
+const FORM: u32 = 2;
+const OLDEST: u32 = 1;
 const HEADER: usize = 16 + 4 + 8;
 const RECORD_HEADER: usize = 4 + 8;
 const EXTENSION: &str = "epochs";
@@ -39,6 +42,9 @@ pub struct Epoch {
     pub ends: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub silence: Option<Silence>,
+    /// The version of the device collection that it meets, `None`: there is none. In the log it stands only where it changes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub devices: Option<Arc<str>>,
 }
 
 /// That the source had been silent before the record at `position`: event time is taken to have come to `at`.
@@ -54,8 +60,8 @@ pub struct Start {
     pub program: String,
     /// Fingerprint of the settings that decide rows.
     pub settings: String,
-    /// The device collection's fingerprint.
-    pub devices: Option<String>,
+    /// The version of the device collection that its first epoch meets.
+    pub devices: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +76,7 @@ pub struct EpochLog<D: Disk> {
     folder: PathBuf,
     open: Option<(PathBuf, D::File, u64)>,
     last: Option<Time>,
-    /// What the last run worked with, and whether any epoch has come behind it.
+    /// What the last run worked with; of the device collection, what the next epoch meets if it does not say.
     start: Option<Start>,
 }
 
@@ -119,6 +125,22 @@ impl<D: Disk> EpochLog<D> {
         Ok(read(disk, folder, from)?.epochs)
     }
 
+    /// The version of the device collection that the last epoch of a log met.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or damage.
+    pub fn last_devices(disk: &D, folder: &Path) -> Result<Option<Arc<str>>, JournalError> {
+        let mut from = Time::MAX;
+        loop {
+            let read = read(disk, folder, from)?;
+            match (read.last, read.begins) {
+                (None, Some(begins)) if begins > 0 => from = begins - 1, // no epoch came behind its beginning
+                (None, _) => return Ok(None),
+                (Some(_), _) => return Ok(read.devices),
+            }
+        }
+    }
+
     /// What the last run worked with.
     pub fn start(&self) -> Option<&Start> {
         self.start.as_ref()
@@ -150,7 +172,14 @@ impl<D: Disk> EpochLog<D> {
                 self.write(&Record::Start(start), epoch.time)?;
             }
         }
-        self.write(&Record::Epoch(epoch.clone()), epoch.time)?;
+        let mut record = epoch.clone();
+        if let Some(start) = &mut self.start {
+            match start.devices == epoch.devices {
+                true => record.devices = None,
+                false => start.devices.clone_from(&epoch.devices),
+            }
+        }
+        self.write(&Record::Epoch(record), epoch.time)?;
         crash_point("epoch.appended");
         if let Some((path, file, _)) = &mut self.open {
             file.sync().map_err(failed(path))?;
@@ -217,6 +246,10 @@ impl<D: Disk> EpochLog<D> {
 struct Read {
     epochs: Vec<Epoch>,
     last: Option<Time>,
+    /// What the last epoch met.
+    devices: Option<Arc<str>>,
+    /// The name of the first file that was read.
+    begins: Option<Time>,
     start: Option<Start>,
     /// The last file, and how much of it is whole, if not all.
     torn: Option<(PathBuf, u64)>,
@@ -233,16 +266,28 @@ fn read<D: Disk>(disk: &D, folder: &Path, from: Time) -> Result<Read, JournalErr
     let mut found = Read {
         epochs: Vec::new(),
         last: None,
+        devices: None,
+        begins: files.get(skipped).map(|(begins, _)| *begins),
         start: None,
         torn: None,
     };
+    // What the next epoch meets, unless it says otherwise.
+    let mut next = None;
     for (n, (_, name)) in files.iter().enumerate().skip(skipped) {
         let path = folder.join(name);
         let bytes = disk.read(&path).map_err(failed(&path))?;
         let whole = read_file(&path, &bytes, found.last, |record| match record {
-            Record::Start(start) => found.start = Some(start),
-            Record::Epoch(epoch) => {
+            Record::Start(start) => {
+                next.clone_from(&start.devices);
+                found.start = Some(start);
+            }
+            Record::Epoch(mut epoch) => {
                 found.last = Some(epoch.time);
+                match &epoch.devices {
+                    Some(_) => next.clone_from(&epoch.devices),
+                    None => epoch.devices.clone_from(&next),
+                }
+                found.devices.clone_from(&next);
                 if epoch.time >= from {
                     found.epochs.push(epoch);
                 }
@@ -254,6 +299,9 @@ fn read<D: Disk>(disk: &D, folder: &Path, from: Time) -> Result<Read, JournalErr
             }
             found.torn = Some((path, whole));
         }
+    }
+    if let Some(start) = &mut found.start {
+        start.devices = next;
     }
     Ok(found)
 }
@@ -277,7 +325,7 @@ fn read_file(
         };
     }
     let form = u32::from_le_bytes([content[16], content[17], content[18], content[19]]);
-    if form != FORM {
+    if !(OLDEST..=FORM).contains(&form) {
         return Err(JournalError::Unknown {
             path: path.to_owned(),
             form,
@@ -328,6 +376,14 @@ mod tests {
             time,
             ends: vec![time * 10],
             silence: None,
+            devices: None,
+        }
+    }
+
+    fn with(time: Time, devices: &str) -> Epoch {
+        Epoch {
+            devices: Some(devices.into()),
+            ..epoch(time)
         }
     }
 
@@ -361,6 +417,46 @@ mod tests {
         let (log, later) = EpochLog::open(disk, Path::new(FOLDER), 6).expect("whole");
         assert_eq!(later, [epoch(6), epoch(7)]);
         assert_eq!(log.start(), Some(&start()));
+    }
+
+    #[test]
+    fn every_epoch_has_the_version_of_the_devices_that_it_met_wherever_reading_begins() {
+        let disk = MemoryDisk::default();
+        let folder = Path::new(FOLDER);
+        let begin = |log: &mut EpochLog<MemoryDisk>, next: Time, devices: Option<&str>| {
+            let devices = devices.map(Arc::from);
+            log.begin(&Start { devices, ..start() }, next).expect("begun");
+        };
+        let mut want = Vec::new();
+        let runs: [(Option<&str>, &[Option<&str>]); 5] = [
+            (None, &[None, Some("a"), Some("a"), Some("b")]),
+            (Some("b"), &[]),
+            (Some("c"), &[Some("c"), Some("a"), Some("a")]),
+            (None, &[None]),
+            (Some("d"), &[Some("d"), Some("d"), Some("e")]),
+        ];
+        for (first, epochs) in runs {
+            let (mut log, _) = EpochLog::open(disk.clone(), folder, 0).expect("whole");
+            begin(&mut log, want.len() as Time, first);
+            for devices in epochs {
+                let time = want.len() as Time;
+                want.push(devices.map_or(epoch(time), |devices| with(time, devices)));
+                log.append(&want[time as usize]).expect("appended");
+                if time % 3 == 1 {
+                    log.open.as_mut().expect("open").2 = FILE_BYTES; // the next one begins a file
+                }
+            }
+            let met = want.last().and_then(|epoch| epoch.devices.clone());
+            assert_eq!(EpochLog::last_devices(&disk, folder).expect("whole"), met);
+        }
+        assert!(
+            disk.names(folder).expect("a folder").len() > 5,
+            "files were ended in between"
+        );
+        for from in 0..want.len() {
+            let read = EpochLog::read(&disk, folder, from as Time).expect("whole");
+            assert_eq!(read, want[from..], "from {from}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Journals, epoch log, state and commits, crashing at every step.
 //!
 //! A small model of a live run over a disk in memory: a broker that shares its messages out among sessions and sends again what was not acknowledged, a dataflow that keeps
-//! a running hash for each key, commits of its rows. The disk fails at one step; the next start finds what such a crash leaves, goes
+//! a running hash for each key and tells the version of the device collection that is in force, commits of its rows. The disk fails at one step; the next start finds what such a crash leaves, goes
 //! on, and perhaps crashes again. In the end the visible rows must be those of the journals taken in one go as the epoch log says, and everything acknowledged
 //! must be among them, once.
 
@@ -17,11 +17,13 @@ use super::{Entry, Epoch, EpochLog, Journal, JournalReader, Limits, Start, recor
 use crate::commit::{
     Belongings, Commits, Job, JournalLink, Keeping, Manifest, OutputFolder, Staged, Tally, Wish, staging,
 };
+use crate::devices::{self, Content, History, InForce, Versions, Wanted};
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, DiskFile};
+use crate::record::Zone;
 use crate::sink::StagedFile;
 use crate::snapshot::{Entry as Change, Snapshots};
-use crate::source::{CommitEnds, commit_of, time_of};
+use crate::source::{CommitEnds, commit_of, end_of_commit, time_of};
 use crate::vault::{KeyEncryptionKey, SegmentKeys};
 
 const OUTPUT: &str = "/out";
@@ -86,7 +88,7 @@ impl Model {
             Change::put(OPERATOR, vec![key], hash.to_le_bytes().to_vec()),
             Change::put(OPERATOR, message.to_be_bytes().to_vec(), Vec::new()),
         ];
-        (Some(format!("{position} {message} {hash:016x}\n")), changes)
+        (Some(format!("{position} {message} {hash:016x}")), changes)
     }
 
     fn restore(entries: &[crate::snapshot::KeyValue]) -> Model {
@@ -104,16 +106,41 @@ impl Model {
     }
 }
 
-struct NoRetention(CommitEnds);
+/// Keeps all records and epochs.
+struct NoRetention(CommitEnds, History<MemoryDisk>);
 
 impl JournalLink for NoRetention {
     fn committing(&mut self, number: u32) -> Wish {
         Wish {
             ends: self.0.of(number),
+            devices: self.1.through(end_of_commit(number)),
             ..Wish::default()
         }
     }
     fn committed(&mut self, _: &Manifest) {}
+}
+
+/// The device collection's file, as it is from time to time.
+fn collection(number: usize) -> Content {
+    let text = format!("device_id,manufacturer,model\nmonitor,Acme {number},m\n");
+    Content::of_text(&text)
+}
+
+fn versions(disk: &MemoryDisk) -> Versions<MemoryDisk> {
+    let wanted = Wanted {
+        further: Vec::new(),
+        zone: Zone::new(jiff::tz::TimeZone::UTC, 1000),
+    };
+    Versions::new(disk.clone(), devices::folder_of(Path::new(STATE)), wanted)
+}
+
+/// What an epoch's version says, of those that are kept.
+fn manufacturer(disk: &MemoryDisk, epoch: &Epoch) -> Outcome<String> {
+    let version = epoch.devices.as_deref().ok_or("an epoch without a collection")?;
+    let collection = versions(disk).load(Some(version))?;
+    let (_, known) = collection.into_devices().next().ok_or("an empty collection")?;
+    let device = known.at(0).ok_or("nothing is known")?;
+    Ok(device.manufacturer.as_deref().unwrap_or_default().replace(' ', "_"))
 }
 
 /// One run of the program over a disk: to the end, or to the crash.
@@ -126,6 +153,9 @@ struct Run<'a> {
     ends: Vec<u64>,
     takers: Vec<Taker>,
     of_commits: CommitEnds,
+    history: History<MemoryDisk>,
+    /// The version that the next epoch meets.
+    devices: Arc<str>,
     commit: u32,
     epoch: u32,
     rows: String,
@@ -212,6 +242,27 @@ impl Run<'_> {
             journals.push(opened.0);
         }
         let of_commits = CommitEnds::behind(found.commits, needed.clone());
+        // The file is another at some starts. Its version is kept, and those that nobody has met any more are let go.
+        let mut draws = draws;
+        let file = collection(draws.below(3));
+        let versions = versions(disk);
+        versions.keep(&file)?;
+        let mut past = found.devices.clone();
+        if past.is_empty() {
+            past.push(InForce {
+                from: time_of(found.commits, 0),
+                version: Some(
+                    uncommitted
+                        .first()
+                        .and_then(|epoch| epoch.devices.clone())
+                        .unwrap_or_else(|| file.fingerprint().clone()),
+                ),
+            });
+        }
+        let of_past = past.iter().filter_map(|past| past.version.clone());
+        let to_come = uncommitted.iter().filter_map(|epoch| epoch.devices.clone());
+        versions.remove_all_but(&of_past.chain(to_come).chain([file.fingerprint().clone()]).collect())?;
+        let history = History::new(versions, past, Some(file.fingerprint().clone()));
         let mut run = Run {
             disk: disk.clone(),
             broker,
@@ -222,6 +273,8 @@ impl Run<'_> {
                 .collect(),
             ends: needed,
             of_commits: of_commits.clone(),
+            history: history.clone(),
+            devices: file.fingerprint().clone(),
             commit: found.commits,
             epoch: 0,
             rows: String::new(),
@@ -231,21 +284,21 @@ impl Run<'_> {
         let keeping = Keeping {
             outbox: None,
             snapshots,
-            journal: Box::new(NoRetention(of_commits)),
+            journal: Box::new(NoRetention(of_commits, history)),
         };
         let mut commits = Commits::continuing(folder, found, keeping);
-        for Epoch { time, ends, .. } in uncommitted {
-            if commit_of(time) > run.commit {
+        for epoch in uncommitted {
+            if commit_of(epoch.time) > run.commit {
                 run.make(&mut commits)?;
             }
-            run.commit = commit_of(time);
-            run.epoch = time as u32 + 1;
-            run.take(ends)?;
+            run.commit = commit_of(epoch.time);
+            run.epoch = epoch.time as u32 + 1;
+            run.take(&epoch)?;
         }
         let start = Start {
             program: "wardflow".into(),
             settings: "{}".into(),
-            devices: None,
+            devices: Some(run.devices.clone()),
         };
         log.begin(&start, time_of(run.commit, run.epoch))?;
         while run.waiting(&journals) > 0 || !run.broker.next(1).is_empty() {
@@ -267,7 +320,7 @@ impl Run<'_> {
         log: &mut EpochLog<MemoryDisk>,
         commits: &mut Commits<MemoryDisk>,
     ) -> Outcome<()> {
-        match self.draws.below(8) {
+        match self.draws.below(9) {
             0..=3 => {
                 let most = self.draws.below(4) + 1;
                 let messages = self.broker.next(most);
@@ -284,31 +337,40 @@ impl Run<'_> {
                     let most = journal.next() - self.ends[session];
                     ends.push(self.ends[session] + self.draws.below(most as usize + 1) as u64);
                 }
-                log.append(&Epoch {
+                let epoch = Epoch {
                     time: time_of(self.commit, self.epoch),
-                    ends: ends.clone(),
+                    ends,
                     silence: None,
-                })?;
+                    devices: Some(self.devices.clone()),
+                };
+                log.append(&epoch)?;
                 self.epoch += 1;
-                self.take(ends)?;
+                self.take(&epoch)?;
             }
             7 => self.make(commits)?,
+            8 => {
+                let file = collection(self.draws.below(5));
+                self.history.keep(&file)?;
+                self.devices = file.fingerprint().clone();
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// Takes the records before `ends` through the dataflow.
-    fn take(&mut self, ends: Vec<u64>) -> Outcome<()> {
-        self.of_commits.reached(self.commit, &ends);
+    /// Takes an epoch's records through the dataflow.
+    fn take(&mut self, epoch: &Epoch) -> Outcome<()> {
+        self.of_commits.reached(self.commit, &epoch.ends);
+        self.history.reached(epoch.time, epoch.devices.as_ref());
+        let manufacturer = manufacturer(&self.disk, epoch)?;
         let mut position = self.ends.iter().sum();
-        for (session, end) in ends.into_iter().enumerate() {
-            while self.ends[session] < end {
+        for (session, end) in epoch.ends.iter().enumerate() {
+            while self.ends[session] < *end {
                 let message = message_of(&self.takers[session].next()?);
                 let (row, changes) = self.model.take(position, message);
                 match row {
                     Some(row) => {
-                        self.rows.push_str(&row);
+                        self.rows.push_str(&format!("{row} {manufacturer}\n"));
                         self.staged.tally.readings += 1;
                     }
                     None => self.staged.tally.duplicates += 1,
@@ -408,11 +470,12 @@ fn recorded(disk: &MemoryDisk) -> Outcome<(Vec<String>, bool)> {
     let (mut model, mut position, mut rows) = (Model::default(), 0, Vec::new());
     let mut before = [0; SESSIONS];
     for epoch in EpochLog::read(disk, Path::new(EPOCHS), 0)? {
+        let manufacturer = manufacturer(disk, &epoch)?;
         for (session, end) in epoch.ends.into_iter().enumerate() {
             for _ in before[session]..end {
                 let entry = takers[session].next()?;
                 let row = model.take(position, message_of(&entry)).0;
-                rows.extend(row.map(|row| row.trim_end().to_owned()));
+                rows.extend(row.map(|row| format!("{row} {manufacturer}")));
                 position += 1;
             }
             before[session] = end;

@@ -20,6 +20,9 @@ const REMEMBERED: usize = 64;
 /// Seconds of the course of scores that is shown.
 pub const COURSE: usize = 40;
 
+/// How long a notice is shown.
+const NOTICED: Duration = Duration::from_secs(60);
+
 /// What all workers write to, and the display reads.
 #[derive(Debug)]
 pub struct Board {
@@ -42,6 +45,8 @@ struct State {
     tally: Tally,
     /// Why there is no connection.
     lost: Option<String>,
+    /// What the user should know, and since when.
+    notice: Option<(Instant, String)>,
 }
 
 /// The readings of one manufacturer.
@@ -86,6 +91,8 @@ pub struct View {
     /// Of what is committed.
     pub tally: Tally,
     pub lost: Option<String>,
+    /// What the user should know, for a while.
+    pub notice: Option<String>,
 }
 
 impl Board {
@@ -160,6 +167,11 @@ impl Board {
         self.state().lost = lost;
     }
 
+    /// Takes what the user should know.
+    pub fn notice(&self, notice: &str) {
+        self.state().notice = Some((Instant::now(), notice.to_owned()));
+    }
+
     /// How things stand now.
     pub fn view(&self) -> View {
         let mut state = self.state();
@@ -188,6 +200,10 @@ impl Board {
             commits: state.commits,
             tally: state.tally.clone(),
             lost: state.lost.clone(),
+            notice: match &state.notice {
+                Some((since, notice)) if since.elapsed() < NOTICED => Some(notice.clone()),
+                _ => None,
+            },
         }
     }
 }

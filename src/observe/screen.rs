@@ -94,10 +94,11 @@ fn draw(frame: &mut Frame<'_>, title: &str, threshold: f64, view: &View) {
     draw_counts(frame, counts, title, view);
     draw_scores(frame, scores, threshold, view);
     draw_anomalies(frame, anomalies, view);
-    frame.render_widget(
-        Paragraph::new(" Ctrl-C ends: what has come is committed").style(Style::new().dim()),
-        keys,
-    );
+    let last = match &view.notice {
+        Some(notice) => Line::from(format!(" {notice}")).yellow(),
+        None => Line::from(" Ctrl-C ends: what has come is committed").dim(),
+    };
+    frame.render_widget(Paragraph::new(last), keys);
 }
 
 fn draw_counts(frame: &mut Frame<'_>, area: Rect, title: &str, view: &View) {
@@ -266,5 +267,11 @@ mod tests {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(!shown.contains("someone"));
+
+        board.notice("device collection: 3 added");
+        terminal
+            .draw(|frame| draw(frame, "realtime_analytics", 2.0, &board.view()))
+            .expect("a screen in memory");
+        assert!(terminal.backend().to_string().contains("collection: 3 added"));
     }
 }

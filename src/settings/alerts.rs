@@ -128,7 +128,7 @@ fn number(node: &Node) -> Option<f64> {
     }
 }
 
-fn share(node: &Node, allowed: impl Fn(f64) -> bool, wanted: &str) -> Checked<f64> {
+pub(super) fn share(node: &Node, allowed: impl Fn(f64) -> bool, wanted: &str) -> Checked<f64> {
     match number(node).filter(|number| allowed(*number)) {
         Some(number) => Ok(number),
         None => fault(node, format!("wants {wanted}; found {}", node.value.describe())),

@@ -5,11 +5,14 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is about where things are and how fast they go, and changes no row.
-const WITHOUT_INFLUENCE: [(&str, &str); 7] = [
+const WITHOUT_INFLUENCE: [(&str, &str); 10] = [
     ("alerts", "topic"),
     ("alerts", "file"),
     ("keys", "kek"),
     ("devices", "path"),
+    ("devices", "watch"),
+    ("devices", "max_loss"),
+    ("devices", "history"),
     ("forest", "max_keys"),
     ("output", "commit_interval"),
     ("output", "path"),

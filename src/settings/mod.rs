@@ -31,7 +31,7 @@ use serde::Serialize;
 pub use alerts::{Adapt, Alerts};
 pub use broker_address::BrokerAddress;
 pub use canonical::{first_difference, first_difference_of_state};
-pub use devices::Devices;
+pub use devices::{DeviceHistory, Devices};
 pub use forest::{Forest, Normalise, Scoring};
 pub use journal::Journal;
 pub use mistake::{Mistake, Mistakes, Origin};
@@ -93,7 +93,7 @@ impl Dataflow {
     }
 
     /// Whether a section has a meaning in this dataflow.
-    fn uses(self, section: &str) -> bool {
+    pub fn uses(self, section: &str) -> bool {
         self as u8 >= Dataflow::first_with(section) as u8
     }
 }

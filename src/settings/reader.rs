@@ -208,6 +208,19 @@ pub(super) fn all<T>(results: impl Iterator<Item = Checked<T>>) -> Checked<Vec<T
     }
 }
 
+/// `None`: "off".
+pub(super) fn duration_or_off(node: &Node, shortest: Micros) -> Checked<Option<Micros>> {
+    if matches!(&node.value, Value::Text(text) if text == "off") {
+        return Ok(None);
+    }
+    duration(node, shortest).map(Some).map_err(|mut faults| {
+        for fault in &mut faults {
+            fault.reason += ", or \"off\"";
+        }
+        faults
+    })
+}
+
 /// A duration of at least `shortest`.
 pub(super) fn duration(node: &Node, shortest: Micros) -> Checked<Micros> {
     let Value::Text(text) = &node.value else {

@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::reader::{Checked, Section, duration, fault, text};
-use super::tree::{Node, Value, quoted};
+use super::reader::{Checked, Section, duration_or_off, fault, text};
+use super::tree::{Node, quoted};
 use super::{Micros, Record};
 use crate::record::{EventTime, Zone};
 
@@ -60,7 +60,7 @@ impl Deduplicate {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Deduplicate {
         let horizon = Deduplicate::default().horizon;
         Deduplicate {
-            horizon: section.read("horizon", horizon, horizon_or_off),
+            horizon: section.read("horizon", horizon, |node| duration_or_off(node, Micros(1))),
         }
     }
 }
@@ -79,16 +79,4 @@ fn time(node: &Node) -> Checked<String> {
             ),
         ),
     }
-}
-
-fn horizon_or_off(node: &Node) -> Checked<Option<Micros>> {
-    if matches!(&node.value, Value::Text(text) if text == "off") {
-        return Ok(None);
-    }
-    duration(node, Micros(1)).map(Some).map_err(|mut faults| {
-        for fault in &mut faults {
-            fault.reason += ", or \"off\"";
-        }
-        faults
-    })
 }

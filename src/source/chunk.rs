@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::InputFile;
 use super::records::Found;
+use crate::devices::DeviceChange;
 use crate::record::{EventTime, Parsed, Parser, Rejection, RowFault};
 
 /// One record within a chunk's bytes.
@@ -54,6 +55,8 @@ pub struct Chunk {
     pub ends_input: bool,
     /// What a live source that has been silent takes event time to have come to, before its next record.
     pub idle: Option<EventTime>,
+    /// What changes in the device collection with this epoch; on worker 0.
+    pub devices: Vec<DeviceChange>,
 }
 
 /// One raw record.
@@ -95,6 +98,7 @@ impl Chunk {
             jumps: Vec::new(),
             ends_input: false,
             idle: None,
+            devices: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use super::files::{Epoch, Reader};
 use super::records::ReadError;
 use super::{Chunk, Time};
+use crate::devices::DevicesError;
 use crate::journal::JournalError;
 
 /// Epochs that wait for a worker at most.
@@ -25,6 +26,7 @@ const AHEAD: usize = 2;
 pub enum SourceError {
     File(ReadError),
     Journal(JournalError),
+    Devices(DevicesError),
 }
 
 impl fmt::Display for SourceError {
@@ -32,6 +34,7 @@ impl fmt::Display for SourceError {
         match self {
             SourceError::File(error) => error.fmt(f),
             SourceError::Journal(error) => error.fmt(f),
+            SourceError::Devices(error) => error.fmt(f),
         }
     }
 }
@@ -47,6 +50,12 @@ impl From<ReadError> for SourceError {
 impl From<JournalError> for SourceError {
     fn from(error: JournalError) -> Self {
         SourceError::Journal(error)
+    }
+}
+
+impl From<DevicesError> for SourceError {
+    fn from(error: DevicesError) -> Self {
+        SourceError::Devices(error)
     }
 }
 
@@ -261,7 +270,7 @@ mod tests {
         let (tell, told) = bounded(1);
         let fail = move |error: SourceError| match error {
             SourceError::File(error) => tell.send(error.file).expect("the test waits"),
-            SourceError::Journal(error) => panic!("{error}"),
+            other => panic!("{other}"),
         };
         let handles = start(
             Reader::new(

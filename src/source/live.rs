@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::deal::Dealer;
+use super::devices::{LiveDevices, told};
 use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
 use super::mqtt::Subscription;
@@ -21,6 +22,7 @@ use super::recorded::Records;
 use super::strand::{Feeder, Strand};
 use super::tail::Ingest;
 use super::{commit_of, time_of};
+use crate::devices::NewVersion;
 use crate::disk::{Disk, Fence};
 use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
@@ -69,6 +71,7 @@ pub struct Log<D: Disk> {
     pub fence: Fence<D>,
     /// Where commits end.
     pub ends: CommitEnds,
+    pub devices: LiveDevices<D>,
 }
 
 /// Where the commits end in each journal: the one who cuts tells it to the one who commits.
@@ -174,6 +177,7 @@ pub(super) struct Live<D: Disk, S, A> {
     is_recovering: bool,
     feeder: Feeder<D>,
     ends: CommitEnds,
+    devices: LiveDevices<D>,
     others: A,
     cut: LiveCut,
     stop: S,
@@ -189,6 +193,7 @@ pub(super) struct Live<D: Disk, S, A> {
     last_tick: Instant,
     stopping: bool,
     finished: bool,
+    tell: Box<dyn Fn(&str) + Send>,
 }
 
 /// Why an epoch is closed.
@@ -199,11 +204,13 @@ enum Close {
     Interval,
     /// It holds none: the source is silent.
     Idle,
+    /// It holds none: there is a new version of the device collection.
+    Devices,
     End,
 }
 
 impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
-    /// `others` are told what happens here; `arrivals` are theirs and ours.
+    /// `others` are told what happens here, the user through `tell`; `arrivals` are theirs and ours.
     pub(super) fn new(
         (receiving, feeder): (Receiving, Feeder<D>),
         arrivals: Arc<Arrivals>,
@@ -211,6 +218,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
         cut: LiveCut,
         others: A,
         stop: S,
+        tell: impl Fn(&str) + Send + 'static,
     ) -> Live<D, S, A> {
         let now = Instant::now();
         let Log {
@@ -219,6 +227,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             start,
             fence,
             ends,
+            devices,
         } = log;
         let (commit, epoch) = match uncommitted.last() {
             Some(last) => (commit_of(last.time), last.time as u32 + 1), // the lower half
@@ -234,6 +243,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             uncommitted: uncommitted.into(),
             feeder,
             ends,
+            devices,
             others,
             behind: cut.first.clone(),
             commit,
@@ -247,6 +257,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             last_tick: now,
             stopping: false,
             finished: false,
+            tell: Box::new(tell),
         }
     }
 
@@ -271,6 +282,9 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             }
             if waiting.ended {
                 return Close::End;
+            }
+            if self.devices.offer.is_waiting() {
+                return Close::Devices;
             }
             if self.interval_is_over() {
                 return Close::Interval;
@@ -299,8 +313,8 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             || self.interval_is_over()
     }
 
-    /// Gives an epoch that is in the log to everybody.
-    fn give(&mut self, epoch: &journal::Epoch) -> Result<Epoch, JournalError> {
+    /// Gives an epoch that is in the log to everybody, with what it brings of the device collection if that is `offered`.
+    fn give(&mut self, epoch: &journal::Epoch, offered: Option<NewVersion>) -> Result<Epoch, SourceError> {
         self.others.epoch(epoch);
         self.ends.reached(commit_of(epoch.time), &epoch.ends);
         let records = epoch.ends.iter().sum::<u64>() - self.behind.iter().sum::<u64>();
@@ -310,10 +324,18 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             self.commit_began.get_or_insert_with(Instant::now);
         }
         self.behind.clone_from(&epoch.ends);
-        self.feeder.feed(epoch)
+        let changes = self.devices.enter(epoch, offered)?;
+        let mut fed = self.feeder.feed(epoch)?;
+        if let (Some(changes), Some(first)) = (changes, fed.chunks.first_mut()) {
+            if !self.is_recovering {
+                (self.tell)(&told(&changes, epoch.time));
+            }
+            first.devices = changes.devices;
+        }
+        Ok(fed)
     }
 
-    fn cut(&mut self) -> Result<Epoch, JournalError> {
+    fn cut(&mut self) -> Result<Epoch, SourceError> {
         let close = self.wait();
         if let Close::Interval = close {
             self.next_commit();
@@ -325,7 +347,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
                 (ends, bytes) = self.arrivals.take(self.cut.epoch_records, EPOCH_BYTES);
                 self.last_arrival = Instant::now();
             }
-            Close::Interval => {}
+            Close::Interval | Close::Devices => {}
             Close::Idle => {
                 self.last_tick = Instant::now();
                 silence = Some(Silence {
@@ -336,14 +358,20 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             Close::End => self.finished = true,
         }
         let time = time_of(self.commit, self.epoch);
-        self.fence.check()?;
+        self.fence.check().map_err(JournalError::from)?;
         if let Some(start) = self.start.take() {
             self.log.begin(&start, time)?;
         }
-        let epoch = journal::Epoch { time, ends, silence };
+        let (devices, offered) = self.devices.cut();
+        let epoch = journal::Epoch {
+            time,
+            ends,
+            silence,
+            devices,
+        };
         self.log.append(&epoch)?;
         self.epoch += 1;
-        let fed = self.give(&epoch)?;
+        let fed = self.give(&epoch, offered)?;
         self.commit_bytes += bytes;
         if let Close::Interval = close {
             self.commit_began = None; // nothing is in it yet
@@ -362,7 +390,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Epochs for Live<D, 
     fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
         if self.is_recovering {
             match self.uncommitted.pop_front() {
-                Some(epoch) => return Ok(Some(self.give(&epoch)?)),
+                Some(epoch) => return Ok(Some(self.give(&epoch, None)?)),
                 None => {
                     self.is_recovering = false;
                     if self.commit_is_full() {

@@ -9,6 +9,7 @@ mod arrivals;
 mod chunk;
 mod csv_rows;
 mod deal;
+mod devices;
 mod epoch;
 mod feed;
 mod files;
@@ -31,6 +32,7 @@ mod tail;
 mod testing;
 
 pub use chunk::{Chunk, Line, Record};
+pub use devices::{LiveDevices, Offer};
 pub use epoch::{Time, commit_of, end_of_commit, time_of};
 pub use feed::{Epochs, Feed, FeedHandle, SourceError, start};
 pub use files::{Cut, Epoch, Reader};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::deal::{Dealer, Part};
 use super::tail::Arrived;
 use super::{Epoch, Epochs, SourceError};
+use crate::devices::Succession;
 use crate::disk::Disk;
 use crate::journal::{self, JournalError, JournalReader, Restorer};
 
@@ -110,18 +111,23 @@ pub struct Recorded<D: Disk> {
     first: Vec<u64>,
     /// Behind the last epoch, in every journal.
     ends: Vec<u64>,
+    /// Where the device collection is to change as it did.
+    devices: Option<Succession<D>>,
 }
 
 impl<D: Disk> Recorded<D> {
-    /// The epochs, whose records begin at `first` in each journal; dealt out to `workers`, of whom this process has `mine`.
+    /// The epochs, whose records begin at `first` in each journal; dealt out to `workers`, of whom this process has `mine`. `devices` is there
+    /// where worker 0 is, if the device collection is to change as it did.
     pub fn new(
         epochs: Vec<journal::Epoch>,
         records: Vec<Records<D>>,
         first: Vec<u64>,
         (workers, mine): (usize, Range<usize>),
         max_record_bytes: usize,
+        devices: Option<Succession<D>>,
     ) -> Recorded<D> {
         Recorded {
+            devices,
             epochs: epochs.into(),
             records,
             dealer: Dealer::new(workers, mine, max_record_bytes),
@@ -130,8 +136,14 @@ impl<D: Disk> Recorded<D> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Epoch>, JournalError> {
-        let Some(journal::Epoch { time, ends, silence }) = self.epochs.pop_front() else {
+    fn next(&mut self) -> Result<Option<Epoch>, SourceError> {
+        let Some(journal::Epoch {
+            time,
+            ends,
+            silence,
+            devices,
+        }) = self.epochs.pop_front()
+        else {
             return Ok(None);
         };
         let mut parts = Vec::with_capacity(ends.len());
@@ -143,6 +155,9 @@ impl<D: Disk> Recorded<D> {
         self.ends = ends;
         if let Some(first) = chunks.first_mut() {
             first.idle = silence.map(|silence| silence.at);
+            if let Some(succession) = &mut self.devices {
+                first.devices = succession.go_to(devices.as_ref())?.unwrap_or_default().devices;
+            }
         }
         Ok(Some(Epoch {
             time,
@@ -154,7 +169,7 @@ impl<D: Disk> Recorded<D> {
 
 impl<D: Disk> Epochs for Recorded<D> {
     fn next_epoch(&mut self) -> Result<Option<Epoch>, SourceError> {
-        Ok(self.next()?)
+        self.next()
     }
 
     fn records(&self) -> u64 {

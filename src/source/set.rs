@@ -153,7 +153,8 @@ pub fn lead<D: Disk>(
         });
     }
     let receiving = Receiving::start(sessions, &arrivals, &cut, &fail, &tell);
-    (Live::new(receiving, arrivals, log, cut, others.clone(), stop), others)
+    let live = Live::new(receiving, arrivals, log, cut, others.clone(), stop, tell);
+    (live, others)
 }
 
 /// Until the line is lost.

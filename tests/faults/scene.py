@@ -23,6 +23,7 @@ SETTINGS = [
     "windows.idle_after=1s",
     "output.commit_interval=500ms",
     "journal.segment_bytes=30KB",
+    "devices.watch=50ms",
 ]
 # Of a disk that can be filled.
 SMALL_DISK = "64m"
@@ -132,6 +133,18 @@ class Scene:
         time.sleep(away)
         if start:
             self.restart()
+
+    def devices(self, version, in_place, number):
+        """The file of the device collection changes, all at once or as it is written; or it is gone."""
+        path, text = os.path.join(self.run, "devices.csv"), ward.devices_file(version, number)
+        if text is None:
+            if os.path.exists(path):
+                os.remove(path)
+            return
+        with open(path if in_place else path + ".new", "w") as file:
+            file.write(text)
+        if not in_place:
+            os.rename(path + ".new", path)
 
     def crash(self, points):
         self.program.kill() if self.dice.random() < 0.5 else self.program.stop()

@@ -99,7 +99,8 @@ def schedule(seed, number, processes=1):
         kinds = [SINGLE[number - len(CRASH_POINTS)]]
     else:
         kinds = any_kinds(dice)
-    acts = sorted((act for kind in kinds for act in acts_of(kind, dice)), key=lambda act: act.at)
+    acts = [act for kind in kinds for act in acts_of(kind, dice)]
+    acts = sorted(acts + devices(random.Random(f"{seed}:{number}:devices")), key=lambda act: act.at)
     workers = dice.choice([1, 1, 2, 3])
     broker_dies = any(act.what in ("broker_restart", "broker_kill", "both_kill") for act in acts)
     return Schedule(
@@ -116,6 +117,18 @@ def schedule(seed, number, processes=1):
         forgets=kinds == ["crash:commit.retired"] or (number >= len(CRASH_POINTS) + len(SINGLE) and dice.random() < 0.15),
         client="paho" if broker_dies or dice.random() < 0.8 else "mosquitto_pub",
     )
+
+
+def devices(dice):
+    """What becomes of the device collection's file meanwhile: it changes, breaks, is gone, is mended."""
+    if dice.random() < 0.5:
+        return []
+    how = lambda: {
+        "version": dice.choice(["whole", "whole", "whole", "more", "other", "half", "few", "none"]),
+        "in_place": dice.random() < 0.5,
+        "number": dice.randrange(4),
+    }
+    return [Act(dice.uniform(0.05, 0.95), "devices", how()) for _ in range(dice.randrange(1, 6))]
 
 
 def any_kinds(dice):

@@ -15,11 +15,14 @@ DEVICES = [f"LSD-{n:06}" for n in range(24)]
 MANUFACTURERS = ["Aesculon", "Borealis", "Cardea", "Drava"]
 
 
-def devices_file():
-    known = DEVICES[:-2]  # the others are unknown
-    return "device_id,manufacturer,model\n" + "".join(
-        f"{device},{MANUFACTURERS[n % len(MANUFACTURERS)]},M{n % 3}\n" for n, device in enumerate(known)
+def devices_file(version="whole", number=0):
+    """A version of the device collection, or what is none; `None`: there is no file."""
+    known = {"more": DEVICES, "few": DEVICES[:3]}.get(version, DEVICES[:-2])  # the others are unknown
+    shift = number if version in ("other", "half") else 0
+    text = "device_id,manufacturer,model\n" + "".join(
+        f"{device},{MANUFACTURERS[(n + shift) % len(MANUFACTURERS)]},M{n % 3}\n" for n, device in enumerate(known)
     )
+    return {"half": text[: len(text) // 2 + number], "none": None}.get(version, text)
 
 
 class Records:

@@ -10,6 +10,7 @@ use crate::commit::{Manifest, TABLES};
 use crate::coverage::percent;
 use crate::record::{EventTime, format_event_time};
 use crate::sink::StagedFile;
+use crate::source::commit_of;
 
 /// A share above which something that happens in every ward is too frequent: one in twenty.
 const FREQUENT: u64 = 20;
@@ -51,7 +52,12 @@ pub(super) struct Made {
     pub(super) dataflow: String,
     /// The input's fingerprint; none for standard input.
     pub(super) input: Option<String>,
+    /// The fingerprint of the device collection that is in force.
     pub(super) devices: Option<String>,
+    /// The first commit with it, of a live run.
+    pub(super) devices_since: Option<u32>,
+    /// How many versions the retained epochs of a live run have met.
+    pub(super) devices_versions: Option<u64>,
     pub(super) commits: u32,
     /// UTC, by the clock of the machine.
     pub(super) last_commit: Option<String>,
@@ -136,11 +142,21 @@ fn micros(time: SystemTime) -> i64 {
 fn made(manifest: &Manifest, at: SystemTime, now: SystemTime, unknown_device_ids: Option<u64>) -> Made {
     let (tally, belongs_to) = (&manifest.tally, &manifest.belongs_to);
     let made = manifest.commits > 0;
+    let in_force = manifest.devices.last();
+    let devices = match in_force {
+        Some(in_force) => in_force.version.as_deref().map(str::to_owned),
+        None => belongs_to.devices.clone(),
+    };
+    let since = in_force.filter(|_| devices.is_some()).map(|last| commit_of(last.from));
+    let versions: BTreeSet<_> = manifest.devices.iter().filter_map(|met| met.version.as_ref()).collect();
     Made {
         program: belongs_to.program.clone(),
         dataflow: belongs_to.dataflow.clone(),
         input: belongs_to.input.clone(),
-        devices: belongs_to.devices.clone(),
+        unknown_device_ids: unknown_device_ids.filter(|_| devices.is_some()),
+        devices,
+        devices_since: since,
+        devices_versions: since.map(|_| versions.len() as u64),
         commits: manifest.commits,
         last_commit: made.then(|| format_event_time(micros(at))),
         seconds_since: made.then(|| now.duration_since(at).unwrap_or_default().as_secs()),
@@ -155,7 +171,6 @@ fn made(manifest: &Manifest, at: SystemTime, now: SystemTime, unknown_device_ids
             .collect(),
         late: tally.late,
         unknown_devices: tally.unknown_devices,
-        unknown_device_ids: unknown_device_ids.filter(|_| belongs_to.devices.is_some()),
         anomalies: tally.anomalies,
         alerts: tally.alerts,
         windows: tally.windows,

@@ -32,6 +32,16 @@ fn line(what: &str, text: String) -> Vec<String> {
     vec![what.to_owned(), text]
 }
 
+/// Since when the device collection is in force, where it has changed.
+fn versions(made: &Made) -> String {
+    match (made.devices_since, made.devices_versions) {
+        (Some(since), Some(versions)) if versions > 1 => {
+            format!(" since commit {since}, one of {versions} that are kept")
+        }
+        _ => String::new(),
+    }
+}
+
 fn made(made: &Made) -> Vec<Vec<String>> {
     let mut rows = vec![line("dataflow", format!("{}, by {}", made.dataflow, made.program))];
     rows.push(line(
@@ -44,7 +54,7 @@ fn made(made: &Made) -> Vec<Vec<String>> {
         "devices",
         made.devices
             .as_ref()
-            .map_or("none".into(), |print| format!("fingerprint {print}")),
+            .map_or("none".into(), |print| format!("fingerprint {print}{}", versions(made))),
     ));
     let last = match (&made.last_commit, made.seconds_since) {
         (Some(at), Some(seconds)) => format!(", the last at {} UTC ({} ago)", &at[..at.len().min(19)], ago(seconds)),
