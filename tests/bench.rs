@@ -17,8 +17,12 @@ fn every_latency_of_a_scenario_is_measured_for_every_record_and_nothing_is_left_
         "small-tables",
         "--for",
         "3s",
+        "--warm-up",
+        "8000",
         "--set",
         "forest.trees=10",
+        "--set",
+        "output.commit_interval=1s",
         "--summary",
         "-",
     ]);

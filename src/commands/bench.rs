@@ -43,6 +43,9 @@ pub(super) struct Bench {
     /// How long each scenario lasts
     #[arg(long = "for", value_name = "TIME", default_value = "20s")]
     time: Micros,
+    /// Records before the measured ones, as fast as they go: a forest of few points is busier than after months
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    warm_up: u64,
     /// Worker threads of the engine
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     workers: usize,
@@ -120,7 +123,7 @@ impl Bench {
             }
             tell(format_args!("{name} …"));
             let stage = Stage::set(
-                Scenario::of(&name, self.time.into()),
+                Scenario::of(&name, self.time.into(), self.warm_up),
                 &url,
                 &folder.0,
                 (self.workers, &self.set),

@@ -20,13 +20,13 @@ use crate::simulate::{Broker, Counts, Plan, Record, Simulation, publish};
 
 /// How long the engine may take, once the load has ended, to acknowledge all of it.
 const DRAIN: Duration = Duration::from_secs(60);
-/// The engine commits once a second: by then the last ones are made and seen.
-const LAST_COMMIT: Duration = Duration::from_secs(2);
+/// How long the last commit may take to be made and seen.
+const LAST_COMMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
-/// Records before the measured ones, without a pace: every forest gives scores behind them.
-const WARM_UP: u64 = 8_000;
-/// How long before now they are.
-const EARLIER: i64 = 30_000_000;
+/// The rate of the records before the measured ones, by their event times.
+const WARM_UP_RATE: f64 = 5_000.0;
+/// How long before now those end.
+const EARLIER: i64 = 10_000_000;
 /// Records of the run without a pace.
 const UNPACED: u64 = 200_000;
 /// Share of records that belong to faults, so that there are alerts.
@@ -37,13 +37,15 @@ pub(super) struct Scenario {
     name: String,
     plan: Plan,
     records: u64,
+    /// Records that come before them, so that every forest gives scores.
+    warm_up: u64,
     /// Whether each record has its time; else all come at once.
     paced: bool,
 }
 
 impl Scenario {
-    /// One of [`NAMES`](super::NAMES), for so long.
-    pub(super) fn of(name: &str, time: Duration) -> Scenario {
+    /// One of [`NAMES`](super::NAMES), for so long, behind so many records.
+    pub(super) fn of(name: &str, time: Duration, warm_up: u64) -> Scenario {
         let paced = Plan::preset(name);
         let plan = Plan {
             anomalies: FAULTS,
@@ -55,6 +57,7 @@ impl Scenario {
                 Some(_) => (plan.rate * time.as_secs_f64()).ceil().max(1.0) as u64,
                 None => UNPACED,
             },
+            warm_up,
             paced: paced.is_some(),
             plan,
         }
@@ -72,12 +75,12 @@ impl Scenario {
     /// Those that come before it.
     fn warm_up(&self) -> Result<impl Iterator<Item = Record> + use<>, Failure> {
         let plan = Plan {
-            start: wall_clock() - EARLIER,
-            rate: 5_000.0,
+            start: wall_clock() - EARLIER - (self.warm_up as f64 / WARM_UP_RATE * 1e6) as i64,
+            rate: WARM_UP_RATE,
             anomalies: 0.0,
             ..self.plan.clone()
         };
-        records(plan, WARM_UP, false)
+        records(plan, self.warm_up, false)
     }
 
     fn write_devices(&self, path: &Path) -> Result<(), Failure> {
@@ -166,6 +169,14 @@ impl Stage<'_> {
         }
     }
 
+    /// Waits until so many rows are in the tables.
+    fn await_commit(&self, rows: u64) {
+        let until = Instant::now() + LAST_COMMIT;
+        while self.tables.rows() < rows && Instant::now() < until && !self.interrupted.is_set() {
+            thread::sleep(LOOK);
+        }
+    }
+
     /// Publishes the scenario's records, and waits until the engine has nothing left to do.
     pub(super) fn load(&self) -> Result<Load, Failure> {
         let (began, used_before) = (Instant::now(), self.engine.used());
@@ -186,7 +197,7 @@ impl Stage<'_> {
         let (backlog_at_end, used_by_then) = (self.relay.backlog(), self.engine.used());
         self.drain(counts.published);
         let (settled, used_in_all) = self.engine.settle();
-        thread::sleep(LAST_COMMIT);
+        self.await_commit(counts.published);
         let (seconds, used_after) = match self.scenario.paced {
             true => (counts.seconds, used_by_then),
             false => ((settled - began).as_secs_f64(), used_in_all),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -75,6 +75,7 @@ impl Alerts {
 
 /// Takes the age of each row of `readings` when its file is seen.
 pub(super) struct Tables {
+    rows: Arc<AtomicU64>,
     done: Arc<AtomicBool>,
     thread: JoinHandle<Vec<i64>>,
 }
@@ -82,8 +83,9 @@ pub(super) struct Tables {
 impl Tables {
     /// Of readings from `since` on.
     pub(super) fn watch(output: &Path, since: &Since) -> Tables {
-        let done = Arc::new(AtomicBool::new(false));
+        let (rows, done) = (Arc::<AtomicU64>::default(), Arc::new(AtomicBool::new(false)));
         let (until, since, readings) = (Arc::clone(&done), Arc::clone(since), output.join("readings"));
+        let count = Arc::clone(&rows);
         let thread = thread::spawn(move || {
             let (mut seen, mut ages) = (HashSet::new(), Vec::new());
             loop {
@@ -94,6 +96,7 @@ impl Tables {
                         let since = since.load(Ordering::Relaxed);
                         let counts = |time: &EventTime| *time >= since;
                         ages.extend(times(&file).into_iter().filter(counts).map(|time| now - time));
+                        count.store(ages.len() as u64, Ordering::Release);
                     }
                 }
                 if last {
@@ -102,7 +105,12 @@ impl Tables {
                 thread::sleep(LOOK);
             }
         });
-        Tables { done, thread }
+        Tables { rows, done, thread }
+    }
+
+    /// How many have been seen.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Acquire)
     }
 
     /// All ages in microseconds.
