@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Whether a live run leaks: `benches/soak.py --binary target/release/wardflow --minutes 30` (Mosquitto; paho-mqtt in the Python).
+"""Whether a run leaks: `benches/soak.py --binary target/release/wardflow --minutes 30` (Mosquitto; paho-mqtt in the Python); with
+`--day 30` instead, a day of 30 records a second by replay: memory and open files by the hour of event time.
 
 A ward of --devices monitors sends --rate records of 1 KB a second, and all of it comes and goes: each monitor is replaced by a new one,
 with a new patient, every --stay minutes. Alerts go to the broker. Every minute: records, memory, open files, threads, and bytes of each
@@ -97,6 +98,39 @@ def sample(engine, state, output, ward):
     }
 
 
+def day(binary, rate, folder):
+    """A day of the simulator's records, through a pipe."""
+    plan = ["--rate", str(rate), "--devices", "1000", "--patients", "1000"]
+    ward = subprocess.Popen([binary, "simulate", "--to", "-", "--for", "24h", "--anomalies", "0.001", *plan],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    counted = {"bytes": 0}
+    reader, writer = os.pipe()
+
+    def count():
+        with os.fdopen(writer, "wb") as to:
+            while data := ward.stdout.read(1 << 16):
+                counted["bytes"] += len(data)
+                to.write(data)
+
+    threading.Thread(target=count, daemon=True).start()
+    replay = subprocess.Popen([binary, "replay", "realtime_analytics", "--input", "-", "-o", str(folder / "out"), "-w", "2"],
+                              stdin=reader, stderr=subprocess.DEVNULL)
+    os.close(reader)
+    print(f"{'hour':>6}{'RSS MB':>10}{'files':>8}")
+    hours = 0
+    while replay.poll() is None:
+        time.sleep(0.05)
+        if counted["bytes"] / 1025 / rate / 3600 >= hours:
+            try:
+                status = pathlib.Path(f"/proc/{replay.pid}/status").read_text()
+                memory = int(status.split("VmRSS:", 1)[1].split()[0]) / 1024
+                print(f"{hours:>6}{memory:>10.0f}{len(os.listdir(f'/proc/{replay.pid}/fd')):>8}", flush=True)
+            except (FileNotFoundError, IndexError):
+                break
+            hours += 1
+    print(f"the replay ended with {replay.wait()}")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--binary", required=True)
@@ -105,11 +139,15 @@ def main():
     arguments.add_argument("--devices", type=int, default=1000)
     arguments.add_argument("--stay", type=float, default=2, help="minutes until a monitor is replaced")
     arguments.add_argument("--set", action="append", default=[], help="a setting of the run")
+    arguments.add_argument("--day", type=float, metavar="RATE", help="a day at this rate, by replay")
     arguments.add_argument("--folder", help="where to work; a temporary folder otherwise")
     given = arguments.parse_args()
     binary = str(pathlib.Path(given.binary).resolve())
     folder = pathlib.Path(given.folder or tempfile.mkdtemp(prefix="wardflow-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if given.day:
+        day(binary, given.day, folder)
+        return given.folder or shutil.rmtree(folder)
     port = free_port()
     (folder / "mosquitto.conf").write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n")
@@ -117,8 +155,7 @@ def main():
     time.sleep(0.5)
     output, state = folder / "out", folder / "out.state"
     settings = ["deduplicate.horizon=5m", "windows.allowed_lateness=5m", "journal.retain=100MB", "output.commit_interval=10s"]
-    settings += ["forest.key=[]"] if not given.set else []
-    settings += given.set
+    settings += ["forest.key=[]", *given.set]
     with open(folder / "run.log", "w") as log:
         engine = subprocess.Popen(
             [binary, "run", "realtime_analytics", "--source", f"mqtt://127.0.0.1:{port}", "-o", str(output), "-w", "2"]
