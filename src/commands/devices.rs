@@ -87,6 +87,8 @@ pub(super) struct Choice {
     version: Option<Arc<str>>,
     /// Where it is the file's.
     content: Option<Content>,
+    /// What differs from the version of the run before, told.
+    changes: Option<String>,
     /// The file's version has been refused, and the user told.
     refused: Option<Refusal>,
 }
@@ -150,7 +152,11 @@ impl Prospect {
             // Weighed against the other, and perhaps not the first one.
             (Ok(Some((content, _))), Some(last)) if *content.fingerprint() != last => {
                 match caution(&task.settings).weigh(&versions.content(&last)?, &content, versions.wanted()) {
-                    Ok(_) => (Choice::of(Some(content)), None),
+                    Ok(changes) => {
+                        let changes = Some(changes.to_string());
+                        let choice = Choice::of(Some(content));
+                        (Choice { changes, ..choice }, None)
+                    }
                     Err(refusal) => (Choice::refusing(last, refusal), None),
                 }
             }
@@ -180,15 +186,11 @@ impl Prospect {
         };
         let at_hand_is = |version: &Arc<str>| at_hand.as_ref().is_some_and(|file| file.fingerprint() == version);
         let distinct: BTreeSet<&Arc<str>> = epochs.iter().filter_map(|epoch| epoch.devices.as_ref()).collect();
-        if distinct.len() > 1 || !distinct.iter().all(|version| at_hand_is(version)) {
-            let count = match distinct.len() {
-                1 => "1 version".to_owned(),
-                n => format!("{n} versions"),
-            };
-            tell(format_args!(
-                "wardflow: the device collection is as the live run had it, in {count}{shown}"
-            ));
-        }
+        let is_file = distinct.len() == 1 && distinct.iter().all(|version| at_hand_is(version));
+        let count = match distinct.len() {
+            1 => "1 version".to_owned(),
+            n => format!("{n} versions"),
+        };
         let versions = versions(task, state).beside(at_hand);
         for version in distinct {
             if !versions.has(version)? {
@@ -197,6 +199,11 @@ impl Prospect {
                     devices::folder_of(state).display()
                 )));
             }
+        }
+        if !is_file {
+            tell(format_args!(
+                "wardflow: the device collection is as the live run had it, in {count}{shown}"
+            ));
         }
         let first = epochs.first().and_then(|epoch| epoch.devices.clone());
         Ok(Beginning {
@@ -252,6 +259,7 @@ impl Choice {
         Choice {
             version: content.as_ref().map(|content| Arc::clone(content.fingerprint())),
             content,
+            changes: None,
             refused: None,
         }
     }
@@ -260,6 +268,7 @@ impl Choice {
         Choice {
             version: Some(version),
             content: None,
+            changes: None,
             refused: Some(refusal),
         }
     }
@@ -279,7 +288,15 @@ impl Choice {
         }
         let first = match uncommitted.first() {
             Some(epoch) => epoch.devices.clone(),
-            None => self.version.clone(),
+            None => {
+                // Else the source tells of it, when it comes in force.
+                if let Some(changes) = &self.changes {
+                    tell(format_args!(
+                        "wardflow: device collection: {changes} since the run before this one"
+                    ));
+                }
+                self.version.clone()
+            }
         };
         let mut past = found.devices.clone();
         if past.is_empty() {

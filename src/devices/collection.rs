@@ -1,6 +1,6 @@
 //! Loading a collection, whatever its file's form.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{error, fmt};
@@ -61,6 +61,8 @@ pub(super) struct Rows<'a> {
     pub(super) wanted: Vec<&'a str>,
     zone: &'a Zone,
     devices: HashMap<CompactString, SmallVec<[(Period, u64); 1]>>,
+    /// A million devices are of a few makes: each make is there once.
+    makes: HashSet<Arc<Device>>,
 }
 
 impl<'a> Rows<'a> {
@@ -70,6 +72,7 @@ impl<'a> Rows<'a> {
             wanted: REQUIRED.into_iter().chain(further).chain(VALIDITY).collect(),
             zone: &wanted.zone,
             devices: HashMap::new(),
+            makes: HashSet::new(),
         }
     }
 
@@ -101,11 +104,19 @@ impl<'a> Rows<'a> {
         if from >= until {
             return Err(format!("row {number}: valid_to is not after valid_from"));
         }
-        let device = Arc::new(Device {
+        let device = Device {
             manufacturer,
             model,
             columns,
-        });
+        };
+        let device = match self.makes.get(&device) {
+            Some(make) => Arc::clone(make),
+            None => {
+                let make = Arc::new(device);
+                self.makes.insert(Arc::clone(&make));
+                make
+            }
+        };
         let period = Period { from, until, device };
         let known = self.devices.entry(id).or_default();
         if !known.iter().any(|(before, _)| *before == period) {
