@@ -68,6 +68,13 @@ impl Tree {
         }
     }
 
+    /// Copies the tree to `before` if it takes a point of a step before `step` and there is no copy yet.
+    pub(super) fn keep(&self, step: u64, before: &mut Option<Box<Tree>>) {
+        if before.is_none() && self.sampler.next() < step {
+            *before = Some(Box::new(self.clone()));
+        }
+    }
+
     /// Takes in the points of the steps before `step` that the sample accepts.
     pub(super) fn take_until(&mut self, step: u64, rows: &Rows) {
         while self.sampler.next() < step {
