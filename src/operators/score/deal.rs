@@ -2,7 +2,7 @@
 //!
 //! A key has an owner, as everywhere, and that one has the key's first tree; the other trees go to the workers behind it, in turn. So
 //! every forest is spread as evenly as can be, whatever the number of workers, and no tree's place depends on another's.
-//! But for the points themselves all that travels is plain rows.
+//! But for the points themselves all that travels is plain rows, of a length that is a multiple of 8 bytes, as timely aligns messages.
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,16 @@ impl Deal {
         Deal {
             worker: scope.index() as u64,
             workers: scope.peers() as u64,
+            trees,
+        }
+    }
+
+    /// As the only worker.
+    #[cfg(test)]
+    pub(super) fn of_one(trees: usize) -> Deal {
+        Deal {
+            worker: 0,
+            workers: 1,
             trees,
         }
     }
@@ -80,7 +90,7 @@ pub(super) struct Share {
 pub(super) struct Asked {
     pub(super) to: u32,
     pub(super) from: u32,
-    pub(super) place: u32,
+    pub(super) place: u64,
 }
 
 /// What some trees add to the part of a measure in the attribution of the point at a place.
@@ -97,10 +107,33 @@ pub(super) struct MeasurePart {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use timely::bytes::arc::BytesMut;
+    use timely::dataflow::channels::ContainerBytes;
 
+    use super::super::super::wire::Plain;
     use super::*;
 
+    fn comes_back<T: Pod + PartialEq + std::fmt::Debug>(rows: Vec<T>) {
+        let sent = Plain(rows.clone());
+        let mut bytes = Vec::new();
+        sent.into_bytes(&mut bytes);
+        assert_eq!(bytes.len(), sent.length_in_bytes());
+        assert_eq!(bytes.len() % 8, 0);
+        let Plain(received) = Plain::<T>::from_bytes(BytesMut::from(bytes).freeze());
+        assert_eq!(received, rows);
+    }
+
     proptest! {
+        #[test]
+        fn rows_come_back_from_the_wire(rows in proptest::collection::vec((any::<u32>(), any::<u32>(), 0u64..999, 0.0..1.0f64), 0..99)) {
+            comes_back(rows.iter().map(|(to, place, _, sum)| Share { to: *to, place: *place, sum: *sum }).collect());
+            comes_back(rows.iter().map(|(to, from, place, _)| Asked { to: *to, from: *from, place: *place }).collect());
+            let part = |(to, place, measure, part): &(u32, u32, u64, f64)| {
+                MeasurePart { to: *to, place: *place, measure: *measure, high: *part, low: -part }
+            };
+            comes_back(rows.iter().map(part).collect());
+        }
+
         #[test]
         fn every_tree_is_somebodys_and_nobody_has_two_more_than_another(
             route: u64, workers in 1u64..20, trees in 1usize..60,

@@ -87,7 +87,7 @@ pub(super) fn judge<'scope>(
     tap::<_, _, _, CapacityContainerBuilder<Plain<Asked>>, _>(judged, "Ask", move |epoch: &Epoch| {
         let from = deal.me();
         let to_all = |strange: &Strange| {
-            let place = strange.place;
+            let place = u64::from(strange.place);
             deal.workers(strange.route).map(move |to| Asked { to, from, place })
         };
         epoch.strange.iter().flat_map(to_all).collect::<Vec<_>>()

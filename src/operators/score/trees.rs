@@ -111,11 +111,12 @@ pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>
                 asked.sort_unstable_by_key(|asked| (asked.from, asked.place));
                 trees.forget(|open| open < time);
                 let mut session = output.session(&capability);
-                for asked in asked {
-                    let parts = trees.explain(time, asked).into_iter().zip(0..);
+                for Asked { from, place, .. } in asked {
+                    let place = place as u32;
+                    let parts = trees.explain(time, from, place).into_iter().zip(0..);
                     session.give_iterator(parts.map(|(part, measure)| MeasurePart {
-                        to: asked.from,
-                        place: asked.place,
+                        to: from,
+                        place,
                         measure,
                         high: part.high,
                         low: part.low,
@@ -139,8 +140,14 @@ impl Trees {
         }
     }
 
-    /// Where this worker's trees of a key are.
-    pub(super) fn stand(&mut self, key: &Key) -> usize {
+    /// This worker's trees of a key.
+    pub(super) fn part(&mut self, key: &Key) -> &mut ForestPart {
+        let place = self.stand(key);
+        &mut self.stands[place].part
+    }
+
+    /// Where they are.
+    fn stand(&mut self, key: &Key) -> usize {
         if let Some(place) = self.places.get(key) {
             return *place;
         }
@@ -183,15 +190,15 @@ impl Trees {
     }
 
     /// This worker's share of the parts of the measures in an attribution. All epochs before must have been forgotten.
-    fn explain(&mut self, time: Time, asked: Asked) -> Vec<Part> {
+    fn explain(&mut self, time: Time, from: u32, place: u32) -> Vec<Part> {
         let mut parts = vec![Part::default(); self.parameters.measures];
         let batches = self.open.get(&time).map_or(&[][..], Vec::as_slice);
-        let behind = batches.partition_point(|batch| (batch.from, batch.place) <= (asked.from, asked.place));
+        let behind = batches.partition_point(|batch| (batch.from, batch.place) <= (from, place));
         let batch = behind.checked_sub(1).map(|at| &batches[at]);
         let batch = batch.expect("only who has a score is asked about, and its batch is kept until then");
         let stand = &mut self.stands[batch.stand];
         let (own, later) = stand.before.make_contiguous().split_first_mut().expect("as above");
-        let row = (asked.place - batch.place) as usize;
+        let row = (place - batch.place) as usize;
         stand.part.add_attribution(own, row, later.iter(), &mut parts);
         parts
     }
