@@ -10,6 +10,7 @@ use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
 use super::score::add_scores_in;
+use super::spare::Spare;
 use super::tree::{Rows, Tree};
 
 /// Most points taken through a tree at once; bounds the copies and the sums.
@@ -123,7 +124,9 @@ impl Forest {
         let mut sums = vec![0.0; count - learning];
         let may_attribute = learning < count && threshold < f64::INFINITY;
         let mut before = vec![None; self.trees.len()];
-        self.add_scores(&rows, may_attribute, &mut before, &mut sums);
+        let mut spare = Spare::default();
+        let copies = may_attribute.then_some(&mut spare);
+        self.add_scores(&rows, copies, &mut before, &mut sums);
         let from = out.len();
         out.resize(
             from + learning,
@@ -146,15 +149,21 @@ impl Forest {
 
     /// Adds the trees' scores of the rows to the sums; all rows but the last are taken in.
     ///
-    /// With `copy` a tree that changes is copied first, to its place in `before`, unless there is a copy already.
-    pub(super) fn add_scores(&mut self, rows: &Rows, copy: bool, before: &mut [Option<Box<Tree>>], sums: &mut [f64]) {
+    /// With `copies` a tree that changes is copied first, to its place in `before`, unless there is a copy already.
+    pub(super) fn add_scores(
+        &mut self,
+        rows: &Rows,
+        mut copies: Option<&mut Spare>,
+        before: &mut [Option<Box<Tree>>],
+        sums: &mut [f64],
+    ) {
         if rows.learning == 0 && sums.len() < FEW {
-            return self.add_few_scores(rows, copy, before, sums);
+            return self.add_few_scores(rows, copies, before, sums);
         }
         let mut scores = vec![0.0; sums.len()];
         for (tree, before) in self.trees.iter_mut().zip(before) {
-            if copy {
-                tree.keep(rows.last(), before);
+            if let Some(spare) = copies.as_deref_mut() {
+                tree.keep(rows.last(), before, spare);
             }
             scores.fill(0.0);
             tree.score_rows(self.kernel, rows, &self.scale, &mut scores);
@@ -163,7 +172,13 @@ impl Forest {
     }
 
     /// The same with the trees side by side, where rows alone would leave the processor waiting.
-    fn add_few_scores(&mut self, rows: &Rows, copy: bool, before: &mut [Option<Box<Tree>>], sums: &mut [f64]) {
+    fn add_few_scores(
+        &mut self,
+        rows: &Rows,
+        mut copies: Option<&mut Spare>,
+        before: &mut [Option<Box<Tree>>],
+        sums: &mut [f64],
+    ) {
         let count = sums.len();
         let mut scores = vec![0.0; self.trees.len() * count];
         let (mut unchanged, mut places) = (
@@ -172,8 +187,8 @@ impl Forest {
         );
         let trees = self.trees.iter_mut().zip(before);
         for (index, ((tree, before), scores)) in trees.zip(scores.chunks_exact_mut(count)).enumerate() {
-            if copy {
-                tree.keep(rows.last(), before);
+            if let Some(spare) = copies.as_deref_mut() {
+                tree.keep(rows.last(), before, spare);
             }
             if tree.sampler.next() < rows.last() {
                 tree.score_rows(self.kernel, rows, &self.scale, scores);

@@ -25,6 +25,7 @@ mod sampler;
 mod scale;
 mod score;
 mod shingle;
+mod spare;
 mod standard;
 mod state;
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use imputation::{DeviceMemory, KeyMemory};
 pub use parameters::{Normalise, ParameterError, Parameters, Scoring};
 pub use part::{Before, ForestPart, Whole};
 pub use shingle::Shingle;
+pub use spare::Spare;
 pub use state::StateError;

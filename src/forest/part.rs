@@ -9,6 +9,7 @@ use super::attribution::{Attribution, Part, Workspace};
 use super::ensemble::{BATCH, Forest};
 use super::parameters::Parameters;
 use super::scale::factor;
+use super::spare::Spare;
 use super::tree::{Rows, Tree};
 
 /// Some trees of the forest of one key.
@@ -38,16 +39,22 @@ impl ForestPart {
 
     /// Scores points and takes them in, as [`Forest::score_batch`] does. `first` is how many points the key had before.
     ///
-    /// These trees' share of each score is appended to `shares`, NaN for a point that gets none yet. With `keep` the trees can be
-    /// asked for attributions later on.
-    pub fn score(&mut self, first: u64, points: Vec<f32>, keep: bool, shares: &mut Vec<f64>) -> Option<Before> {
+    /// These trees' share of each score is appended to `shares`, NaN for a point that gets none yet. With `spare`, which
+    /// is where copies of trees come from, these can be asked for attributions later on.
+    pub fn score(
+        &mut self,
+        first: u64,
+        points: Vec<f32>,
+        spare: Option<&mut Spare>,
+        shares: &mut Vec<f64>,
+    ) -> Option<Before> {
         let Forest {
             dimensions,
             sample_size,
             ..
         } = self.forest;
         let behind = first + (points.len() / dimensions) as u64;
-        let keep = keep && sample_size < behind;
+        let mut spare = spare.filter(|_| sample_size < behind);
         let mut before = vec![None; self.trees.len()];
         self.forest.seen = first;
         for points in points.chunks(BATCH * dimensions) {
@@ -62,16 +69,17 @@ impl ForestPart {
             shares.extend(std::iter::repeat_n(f64::NAN, learning));
             let scored = shares.len();
             shares.resize(scored + count - learning, 0.0);
-            self.forest.add_scores(&rows, keep, &mut before, &mut shares[scored..]);
+            self.forest
+                .add_scores(&rows, spare.as_deref_mut(), &mut before, &mut shares[scored..]);
             for (tree, before) in self.forest.trees.iter_mut().zip(&mut before) {
-                if keep {
-                    tree.keep(rows.last() + 1, before);
+                if let Some(spare) = spare.as_deref_mut() {
+                    tree.keep(rows.last() + 1, before, spare);
                 }
                 tree.take_until(rows.last() + 1, &rows);
             }
             self.forest.seen += count as u64;
         }
-        keep.then_some(Before {
+        spare.is_some().then_some(Before {
             first,
             points,
             trees: before,
@@ -109,6 +117,13 @@ impl ForestPart {
             };
             cuts.add_attribution(rows.row(row), &self.forest.scale, &mut space, sums);
         }
+    }
+}
+
+impl Before {
+    /// Lets go of it.
+    pub fn give_back(self, spare: &mut Spare) {
+        spare.take_back(self.trees.into_iter().flatten());
     }
 }
 

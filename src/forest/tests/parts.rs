@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::super::{Before, ForestPart, Part, Whole};
+use super::super::{Before, ForestPart, Part, Spare, Whole};
 use super::{Normalise, Parameters, Scored, Scoring, score_all};
 
 fn small(trees: usize, shingle: usize) -> Parameters {
@@ -43,7 +43,13 @@ fn restored(part: &mut ForestPart, again: ForestPart, kept: &mut [Option<Vec<u8>
 type Open = (usize, usize, Vec<Option<Before>>);
 
 /// What is said of the points of the oldest open batch, once the others are open.
-fn explain(parts: &[ForestPart], open: &mut VecDeque<Open>, out: &mut [Scored], least: f64, whole: Whole) {
+fn explain(
+    parts: &[ForestPart],
+    open: &mut VecDeque<Open>,
+    out: &mut [Scored],
+    (least, whole): (f64, Whole),
+    spare: &mut Spare,
+) {
     let (from, count, mut before) = open.pop_front().expect("an open batch");
     for row in 0..count {
         let scored = &mut out[from + row];
@@ -58,6 +64,7 @@ fn explain(parts: &[ForestPart], open: &mut VecDeque<Open>, out: &mut [Scored], 
         }
         scored.attribution = Some(whole.attribution(sums));
     }
+    before.into_iter().flatten().for_each(|before| before.give_back(spare));
 }
 
 proptest! {
@@ -77,7 +84,7 @@ proptest! {
         let points = &values[..values.len() - values.len() % dimensions];
         let mut parts: Vec<ForestPart> = (0..by).map(|first| part(&parameters, first, by)).collect();
         let mut kept = vec![vec![None; trees]; by];
-        let (mut out, mut open): (Vec<Scored>, _) = (Vec::new(), VecDeque::new());
+        let (mut out, mut open, mut spare): (Vec<Scored>, _, _) = (Vec::new(), VecDeque::new(), Spare::default());
         let (mut rest, mut sizes) = (points, sizes.iter().cycle().enumerate());
         while !rest.is_empty() {
             let (number, size) = sizes.next().expect("a cycle has no end");
@@ -87,17 +94,17 @@ proptest! {
             let mut before = Vec::new();
             for part in &mut parts {
                 let mut shares = Vec::new();
-                before.push(part.score(from as u64, batch.to_vec(), true, &mut shares));
+                before.push(part.score(from as u64, batch.to_vec(), Some(&mut spare), &mut shares));
                 sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
             }
             out.extend(sums.iter().map(|sum| Scored { score: whole.score(*sum), attribution: None }));
             open.push_back((from, count, before));
             while open.len() > late {
-                explain(&parts, &mut open, &mut out, threshold, whole);
+                explain(&parts, &mut open, &mut out, (threshold, whole), &mut spare);
             }
             if restart.is_some_and(|every| number % every == 0) {
                 while !open.is_empty() {
-                    explain(&parts, &mut open, &mut out, threshold, whole);
+                    explain(&parts, &mut open, &mut out, (threshold, whole), &mut spare);
                 }
                 for (first, of_part) in parts.iter_mut().enumerate() {
                     let again = part(&parameters, first, by);
@@ -107,7 +114,7 @@ proptest! {
             rest = behind;
         }
         while !open.is_empty() {
-            explain(&parts, &mut open, &mut out, threshold, whole);
+            explain(&parts, &mut open, &mut out, (threshold, whole), &mut spare);
         }
         prop_assert_eq!(out, score_all(&parameters, points, threshold));
     }
@@ -117,7 +124,7 @@ proptest! {
 fn a_tree_that_is_missing_or_behind_is_noticed() {
     let parameters = small(4, 1);
     let mut one = part(&parameters, 0, 2);
-    one.score(0, vec![1.0; 60], false, &mut Vec::new());
+    one.score(0, vec![1.0; 60], None, &mut Vec::new());
     let mut states = Vec::new();
     one.write_changed(|index, state| states.push((index, state)));
     assert_eq!(states.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2]);

@@ -214,7 +214,7 @@ mod tests {
         let mut trees = Trees::new(&parameters, Deal::of_one(2), true);
         let key = Some("maker".into());
         let mut entries = Vec::new();
-        trees.part(&key).score(0, vec![1.0; 40], false, &mut Vec::new());
+        trees.part(&key).score(0, vec![1.0; 40], None, &mut Vec::new());
         trees.part(&key).write_changed(|index, state| {
             entries.push(put(&key, Part::Tree(index as u16), |out| out.extend(state)));
         });

@@ -21,7 +21,7 @@ use super::super::wire::Plain;
 use super::super::{Rows, route_key};
 use super::deal::{Asked, Deal, MeasurePart, Points, Share};
 use super::state;
-use crate::forest::{Before, ForestPart, Parameters, Part};
+use crate::forest::{Before, ForestPart, Parameters, Part, Spare};
 use crate::record::Key;
 use crate::snapshot::Checkpoints;
 use crate::source::Time;
@@ -34,6 +34,7 @@ pub(super) struct Trees {
     pub(super) stands: Slab<Stand>,
     /// Batches that may still be asked about, by epoch; in each by owner and place.
     open: BTreeMap<Time, Vec<Batch>>,
+    spare: Spare,
     /// Stands that have seen points since the last commit, where account is kept of it.
     pub(super) changed: Option<Vec<usize>>,
 }
@@ -136,6 +137,7 @@ impl Trees {
             places: HashMap::new(),
             stands: Slab::new(),
             open: BTreeMap::new(),
+            spare: Spare::default(),
             changed: account.then(Vec::new),
         }
     }
@@ -172,7 +174,10 @@ impl Trees {
             stand.changed = true;
             changed.push(place);
         }
-        if let Some(before) = stand.part.score(points.first, points.values, true, sums) {
+        if let Some(before) = stand
+            .part
+            .score(points.first, points.values, Some(&mut self.spare), sums)
+        {
             stand.before.push_back(before);
             self.open.entry(time).or_default().push(Batch {
                 from: points.from,
@@ -207,7 +212,9 @@ impl Trees {
     fn forget(&mut self, is_judged: impl Fn(Time) -> bool) {
         while let Some(first) = self.open.first_entry().filter(|first| is_judged(*first.key())) {
             for batch in first.remove() {
-                self.stands[batch.stand].before.pop_front();
+                if let Some(before) = self.stands[batch.stand].before.pop_front() {
+                    before.give_back(&mut self.spare);
+                }
             }
         }
     }
