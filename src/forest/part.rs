@@ -16,6 +16,8 @@ use super::tree::{Rows, Tree};
 #[derive(Clone, Debug)]
 pub struct ForestPart {
     pub(super) forest: Forest,
+    /// The last point, as long as it is scored and not taken in.
+    waiting: Option<Box<[f32]>>,
     /// Of each tree: its index in the whole forest, and the next step it took when it was last handed over.
     pub(super) trees: Vec<(usize, Option<u64>)>,
 }
@@ -33,11 +35,34 @@ impl ForestPart {
     pub fn new(parameters: &Parameters, key: &[u8], trees: impl Iterator<Item = usize> + Clone) -> ForestPart {
         ForestPart {
             forest: Forest::of_trees(parameters, key, trees.clone()),
+            waiting: None,
             trees: trees.map(|index| (index, None)).collect(),
         }
     }
 
-    /// Scores points and takes them in, as [`Forest::score_batch`] does. `first` is how many points the key had before.
+    /// Takes in the last point, which [`score`](Self::score) leaves: until then the trees need not be copied for its sake.
+    ///
+    /// `batch` is what it came with, if that may still be asked about. To be called before the next points and before
+    /// [`write_changed`](Self::write_changed).
+    pub fn settle(&mut self, mut batch: Option<&mut Before>, spare: &mut Spare) {
+        let Some(point) = self.waiting.take() else { return };
+        let step = self.forest.seen;
+        let rows = Rows {
+            points: &point,
+            dimensions: self.forest.dimensions,
+            first: step - 1,
+            learning: 0,
+        };
+        for (at, tree) in self.forest.trees.iter_mut().enumerate() {
+            if let Some(Before { trees, .. }) = batch.as_deref_mut() {
+                tree.keep(step, &mut trees[at], spare);
+            }
+            tree.take_until(step, &rows);
+        }
+    }
+
+    /// Scores points and takes them in but for the last, as [`Forest::score_batch`] does. `first` is how many points the key had
+    /// before, all of them taken in.
     ///
     /// These trees' share of each score is appended to `shares`, NaN for a point that gets none yet. With `spare`, which
     /// is where copies of trees come from, these can be asked for attributions later on.
@@ -71,13 +96,17 @@ impl ForestPart {
             shares.resize(scored + count - learning, 0.0);
             self.forest
                 .add_scores(&rows, spare.as_deref_mut(), &mut before, &mut shares[scored..]);
+            self.forest.seen += count as u64;
+            if self.forest.seen == behind {
+                self.waiting = Some(rows.row(count - 1).into());
+                break;
+            }
             for (tree, before) in self.forest.trees.iter_mut().zip(&mut before) {
                 if let Some(spare) = spare.as_deref_mut() {
                     tree.keep(rows.last() + 1, before, spare);
                 }
                 tree.take_until(rows.last() + 1, &rows);
             }
-            self.forest.seen += count as u64;
         }
         spare.is_some().then_some(Before {
             first,

@@ -6,7 +6,8 @@ use super::super::tree::Tree;
 use super::{Kind, Reader, StateError, write_framed, write_number};
 
 impl ForestPart {
-    /// Gives `each` the index and the state of every tree that has taken a point since this was last called.
+    /// Gives `each` the index and the state of every tree that has taken a point since this was last called. All points must have
+    /// been taken in.
     pub fn write_changed(&mut self, mut each: impl FnMut(usize, Vec<u8>)) {
         let seen = self.forest.seen;
         for (at, (index, written)) in self.trees.iter_mut().enumerate() {

@@ -27,6 +27,7 @@ fn part(parameters: &Parameters, first: usize, by: usize) -> ForestPart {
 
 /// A part as it comes back from its state.
 fn restored(part: &mut ForestPart, again: ForestPart, kept: &mut [Option<Vec<u8>>], seen: u64) -> ForestPart {
+    part.settle(None, &mut Spare::default());
     part.write_changed(|index, state| kept[index] = Some(state));
     let mut again = again;
     for (index, state) in kept.iter().enumerate() {
@@ -92,7 +93,9 @@ proptest! {
             let (from, count) = (out.len(), batch.len() / dimensions);
             let mut sums = vec![0.0; count];
             let mut before = Vec::new();
-            for part in &mut parts {
+            for (at, part) in parts.iter_mut().enumerate() {
+                let last: Option<&mut Open> = open.back_mut();
+                part.settle(last.and_then(|(.., before)| before[at].as_mut()), &mut spare);
                 let mut shares = Vec::new();
                 before.push(part.score(from as u64, batch.to_vec(), Some(&mut spare), &mut shares));
                 sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
@@ -125,6 +128,7 @@ fn a_tree_that_is_missing_or_behind_is_noticed() {
     let parameters = small(4, 1);
     let mut one = part(&parameters, 0, 2);
     one.score(0, vec![1.0; 60], None, &mut Vec::new());
+    one.settle(None, &mut Spare::default());
     let mut states = Vec::new();
     one.write_changed(|index, state| states.push((index, state)));
     assert_eq!(states.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2]);

@@ -74,6 +74,7 @@ pub(super) fn changed_trees(trees: &mut Trees) -> Vec<Entry> {
     let mut entries = Vec::new();
     for place in trees.changed.iter_mut().flat_map(|changed| changed.drain(..)) {
         let stand = &mut trees.stands[place];
+        stand.settle(&mut trees.spare);
         stand.changed = false;
         stand.part.write_changed(|index, state| {
             entries.push(put(&stand.key, Part::Tree(index as u16), |out| out.extend(state)));
@@ -193,7 +194,7 @@ const DAMAGED: SnapshotError = SnapshotError::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forest::{Normalise, Scoring};
+    use crate::forest::{Normalise, Scoring, Spare};
 
     fn parameters() -> Parameters {
         Parameters {
@@ -215,6 +216,7 @@ mod tests {
         let key = Some("maker".into());
         let mut entries = Vec::new();
         trees.part(&key).score(0, vec![1.0; 40], None, &mut Vec::new());
+        trees.part(&key).settle(None, &mut Spare::default());
         trees.part(&key).write_changed(|index, state| {
             entries.push(put(&key, Part::Tree(index as u16), |out| out.extend(state)));
         });

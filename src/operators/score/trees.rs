@@ -34,7 +34,7 @@ pub(super) struct Trees {
     pub(super) stands: Slab<Stand>,
     /// Batches that may still be asked about, by epoch; in each by owner and place.
     open: BTreeMap<Time, Vec<Batch>>,
-    spare: Spare,
+    pub(super) spare: Spare,
     /// Stands that have seen points since the last commit, where account is kept of it.
     pub(super) changed: Option<Vec<usize>>,
 }
@@ -174,6 +174,7 @@ impl Trees {
             stand.changed = true;
             changed.push(place);
         }
+        stand.settle(&mut self.spare);
         if let Some(before) = stand
             .part
             .score(points.first, points.values, Some(&mut self.spare), sums)
@@ -217,5 +218,12 @@ impl Trees {
                 }
             }
         }
+    }
+}
+
+impl Stand {
+    /// Takes in the last point. If a batch is open, it is the last one's.
+    pub(super) fn settle(&mut self, spare: &mut Spare) {
+        self.part.settle(self.before.back_mut(), spare);
     }
 }
