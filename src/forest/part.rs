@@ -171,7 +171,7 @@ impl Whole {
 
     /// A point's score, from the sum of the shares; `None` while the forest learns.
     pub fn score(self, sum: f64) -> Option<f64> {
-        (!sum.is_nan()).then(|| sum * self.factor)
+        (!sum.is_nan()).then_some(sum * self.factor)
     }
 
     /// Its attribution, from the sums per measure.

@@ -11,6 +11,7 @@ const MOST: usize = 1024;
 
 /// Copies that are no longer needed, of forests with the same parameters.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "they come and go as boxes")]
 pub struct Spare(Vec<Box<Tree>>);
 
 impl Spare {
