@@ -153,18 +153,20 @@ impl Forest {
     pub(super) fn add_scores(
         &mut self,
         rows: &Rows,
-        mut copies: Option<&mut Spare>,
+        copies: Option<&mut Spare>,
         before: &mut [Option<Box<Tree>>],
         sums: &mut [f64],
     ) {
-        if rows.learning == 0 && sums.len() < FEW {
-            return self.add_few_scores(rows, copies, before, sums);
-        }
-        let mut scores = vec![0.0; sums.len()];
-        for (tree, before) in self.trees.iter_mut().zip(before) {
-            if let Some(spare) = copies.as_deref_mut() {
+        if let Some(spare) = copies {
+            for (tree, before) in self.trees.iter().zip(before) {
                 tree.keep(rows.last(), before, spare);
             }
+        }
+        if rows.learning == 0 && sums.len() < FEW {
+            return self.add_few_scores(rows, sums);
+        }
+        let mut scores = vec![0.0; sums.len()];
+        for tree in &mut self.trees {
             scores.fill(0.0);
             tree.score_rows(self.kernel, rows, &self.scale, &mut scores);
             add_on_grid(&scores, sums);
@@ -172,24 +174,14 @@ impl Forest {
     }
 
     /// The same with the trees side by side, where rows alone would leave the processor waiting.
-    fn add_few_scores(
-        &mut self,
-        rows: &Rows,
-        mut copies: Option<&mut Spare>,
-        before: &mut [Option<Box<Tree>>],
-        sums: &mut [f64],
-    ) {
+    fn add_few_scores(&mut self, rows: &Rows, sums: &mut [f64]) {
         let count = sums.len();
         let mut scores = vec![0.0; self.trees.len() * count];
         let (mut unchanged, mut places) = (
             Vec::with_capacity(self.trees.len()),
             Vec::with_capacity(self.trees.len()),
         );
-        let trees = self.trees.iter_mut().zip(before);
-        for (index, ((tree, before), scores)) in trees.zip(scores.chunks_exact_mut(count)).enumerate() {
-            if let Some(spare) = copies.as_deref_mut() {
-                tree.keep(rows.last(), before, spare);
-            }
+        for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
             if tree.sampler.next() < rows.last() {
                 tree.score_rows(self.kernel, rows, &self.scale, scores);
             } else {
