@@ -65,7 +65,20 @@ const STAGES: [(&str, &[&str]); 7] = [
             "ListUnknown",
         ],
     ),
-    ("score", &["Score", "ScoreWindows", "Unscored", "Anomalies"]),
+    (
+        "score",
+        &[
+            "Points",
+            "Score",
+            "Judge",
+            "Ask",
+            "Explain",
+            "Finish",
+            "ScoreWindows",
+            "Unscored",
+            "Anomalies",
+        ],
+    ),
     (
         "window",
         &[

@@ -7,6 +7,7 @@
 
 use super::bounds::{gap, reach};
 use super::cut_tree::{CutTree, Link, TOP};
+use super::grid::on_grid;
 use super::scale::Scale;
 
 /// One measure's part of a score.
@@ -38,16 +39,13 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// From parts per dimension, summed over the trees.
-    pub(super) fn from_dimensions(parts: &[Part], measures: usize, factor: f64) -> Attribution {
-        let mut by_measure = vec![Part::default(); measures].into_boxed_slice();
-        for position in parts.chunks_exact(measures) {
-            for (sum, part) in by_measure.iter_mut().zip(position) {
-                sum.high += part.high * factor;
-                sum.low += part.low * factor;
-            }
+    /// From parts per measure, summed over the trees.
+    pub(super) fn from_sums(mut sums: Box<[Part]>, factor: f64) -> Attribution {
+        for part in &mut sums {
+            part.high *= factor;
+            part.low *= factor;
         }
-        Attribution { parts: by_measure }
+        Attribution { parts: sums }
     }
 }
 
@@ -97,27 +95,27 @@ impl Workspace {
         Some(separation)
     }
 
-    /// Scales the parts so that they add up to the tree's score, and adds them.
+    /// Scales the parts so that they add up to the tree's score, and adds them to their measures' sums.
     fn add_to(&self, sums: &mut [Part], score: f64) {
         let total: f64 = self.parts.iter().map(|part| part.total()).sum();
-        if total > 0.0 {
-            let scale = score / total;
-            for (sum, part) in sums.iter_mut().zip(&self.parts) {
-                sum.high += part.high * scale;
-                sum.low += part.low * scale;
-            }
-        } else {
-            let equal = score / (2 * sums.len()) as f64;
-            for sum in sums {
-                sum.high += equal;
-                sum.low += equal;
+        let scale = score / total;
+        let equal = on_grid(score / (2 * self.parts.len()) as f64);
+        for position in self.parts.chunks_exact(sums.len()) {
+            for (sum, part) in sums.iter_mut().zip(position) {
+                if total > 0.0 {
+                    sum.high += on_grid(part.high * scale);
+                    sum.low += on_grid(part.low * scale);
+                } else {
+                    sum.high += equal;
+                    sum.low += equal;
+                }
             }
         }
     }
 }
 
 impl CutTree {
-    /// Divides this tree's score of the point over the dimensions and adds the parts to `sums`.
+    /// Divides this tree's score of the point over the dimensions and adds the parts to the sums, one for each measure.
     pub(super) fn add_attribution(&self, point: &[f32], scale: &Scale, space: &mut Workspace, sums: &mut [Part]) {
         let Some(root) = self.root else { return };
         let (leaf, depth) = self.descend(root, point);

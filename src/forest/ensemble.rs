@@ -1,18 +1,20 @@
 //! The forest: many trees over one key's points. In: batches of points; out: a score each, and the attribution of the strange.
 //!
-//! Trees are independent and a point's score is a sum in the trees' order, so a batch goes through one tree after the other
-//! (each then stays in the first-level cache) with the same bits as point by point. Only when all trees are through is it known
-//! which points are strange: a tree that changes before the batch's last point is copied first, and the copy taken along again.
+//! Trees are independent and a point's score is a sum over them that has no order, so a batch goes through one tree after the
+//! other (each then stays in the first-level cache) with the same bits as point by point. Only when all trees are through is it
+//! known which points are strange: a tree that changes before the batch's last point is copied first, and the copy taken along again.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::grid::on_grid;
 use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
 use super::score::add_scores_in;
+use super::spare::Spare;
 use super::tree::{Rows, Tree};
 
 /// Most points taken through a tree at once; bounds the copies and the sums.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// Batches of fewer points meet all trees side by side.
 const FEW: usize = 17;
@@ -29,10 +31,10 @@ pub struct Scored {
 /// A random cut forest over the points of one key.
 #[derive(Clone, Debug)]
 pub struct Forest {
-    measures: usize,
-    dimensions: usize,
-    sample_size: u64,
-    scale: Scale,
+    pub(super) measures: usize,
+    pub(super) dimensions: usize,
+    pub(super) sample_size: u64,
+    pub(super) scale: Scale,
     /// Decides how fast the scores come, and no bit of them.
     pub(super) kernel: Kernel,
     pub(super) seen: u64,
@@ -45,6 +47,11 @@ impl Forest {
     /// An empty forest. `key` is what the forest is for: with the parameters' seed it decides all random numbers.
     /// Parameters that [`Parameters::check`] would refuse are taken to the nearest allowed value.
     pub fn new(parameters: &Parameters, key: &[u8]) -> Forest {
+        Forest::of_trees(parameters, key, 0..parameters.within_bounds().trees)
+    }
+
+    /// The trees of these indices of an empty forest.
+    pub(super) fn of_trees(parameters: &Parameters, key: &[u8], indices: impl Iterator<Item = usize>) -> Forest {
         let parameters = parameters.within_bounds();
         let dimensions = parameters.dimensions();
         Forest {
@@ -55,9 +62,7 @@ impl Forest {
             kernel: Kernel::fastest(),
             seen: 0,
             asked: None,
-            trees: (0..parameters.trees)
-                .map(|index| Tree::new(&parameters, key, index))
-                .collect(),
+            trees: indices.map(|index| Tree::new(&parameters, key, index)).collect(),
         }
     }
 
@@ -86,7 +91,12 @@ impl Forest {
 
     /// What must be the same for what was learned to be of use, as numbers.
     pub(super) fn learned_with(&self) -> [u64; 6] {
-        let tree = &self.trees[0];
+        self.learned_with_of(0)
+    }
+
+    /// The same with what names the tree at this place.
+    pub(super) fn learned_with_of(&self, tree: usize) -> [u64; 6] {
+        let tree = &self.trees[tree];
         [
             self.trees.len() as u64,
             self.sample_size,
@@ -113,15 +123,10 @@ impl Forest {
         };
         let mut sums = vec![0.0; count - learning];
         let may_attribute = learning < count && threshold < f64::INFINITY;
-        let mut before = Vec::new();
-        if learning == 0 && count < FEW {
-            self.score_few(&rows, may_attribute, &mut before, &mut sums);
-        } else {
-            for tree in &mut self.trees {
-                before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
-                tree.score_rows(self.kernel, &rows, &self.scale, &mut sums);
-            }
-        }
+        let mut before = vec![None; self.trees.len()];
+        let mut spare = Spare::default();
+        let copies = may_attribute.then_some(&mut spare);
+        self.add_scores(&rows, copies, &mut before, &mut sums);
         let from = out.len();
         out.resize(
             from + learning,
@@ -142,8 +147,34 @@ impl Forest {
         self.seen += count as u64;
     }
 
-    /// The same with the trees side by side, where rows alone would leave the processor waiting. `before` gets its copies.
-    fn score_few(&mut self, rows: &Rows, copy: bool, before: &mut Vec<Option<Tree>>, sums: &mut [f64]) {
+    /// Adds the trees' scores of the rows to the sums; all rows but the last are taken in.
+    ///
+    /// With `copies` a tree that changes is copied first, to its place in `before`, unless there is a copy already.
+    pub(super) fn add_scores(
+        &mut self,
+        rows: &Rows,
+        copies: Option<&mut Spare>,
+        before: &mut [Option<Box<Tree>>],
+        sums: &mut [f64],
+    ) {
+        if let Some(spare) = copies {
+            for (tree, before) in self.trees.iter().zip(before) {
+                tree.keep(rows.last(), before, spare);
+            }
+        }
+        if rows.learning == 0 && sums.len() < FEW {
+            return self.add_few_scores(rows, sums);
+        }
+        let mut scores = vec![0.0; sums.len()];
+        for tree in &mut self.trees {
+            scores.fill(0.0);
+            tree.score_rows(self.kernel, rows, &self.scale, &mut scores);
+            add_on_grid(&scores, sums);
+        }
+    }
+
+    /// The same with the trees side by side, where rows alone would leave the processor waiting.
+    fn add_few_scores(&mut self, rows: &Rows, sums: &mut [f64]) {
         let count = sums.len();
         let mut scores = vec![0.0; self.trees.len() * count];
         let (mut unchanged, mut places) = (
@@ -152,10 +183,8 @@ impl Forest {
         );
         for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
             if tree.sampler.next() < rows.last() {
-                before.push(copy.then(|| tree.clone()));
                 tree.score_rows(self.kernel, rows, &self.scale, scores);
             } else {
-                before.push(None);
                 unchanged.push(&tree.cuts);
                 places.push(index);
             }
@@ -165,15 +194,13 @@ impl Forest {
         for (place, met) in places.into_iter().zip(met.chunks_exact(count)) {
             scores[place * count..(place + 1) * count].copy_from_slice(met);
         }
-        for of_tree in scores.chunks_exact(count) {
-            for (sum, score) in sums.iter_mut().zip(of_tree) {
-                *sum += score;
-            }
-        }
+        scores
+            .chunks_exact(count)
+            .for_each(|of_tree| add_on_grid(of_tree, sums));
     }
 
     /// Adds the attributions, from the trees as they were before the batch (absent where a tree still is).
-    fn attribute(&self, rows: &Rows, before: Vec<Option<Tree>>, threshold: f64, out: &mut [Scored]) {
+    fn attribute(&self, rows: &Rows, before: Vec<Option<Box<Tree>>>, threshold: f64, out: &mut [Scored]) {
         let strange: Vec<usize> = (0..out.len())
             .filter(|&row| out[row].score.is_some_and(|score| score >= threshold))
             .collect();
@@ -181,9 +208,9 @@ impl Forest {
             return;
         }
         let mut space = Workspace::new(self.dimensions);
-        let mut sums = vec![Part::default(); strange.len() * self.dimensions];
+        let mut sums = vec![Part::default(); strange.len() * self.measures];
         for (tree, mut before) in self.trees.iter().zip(before) {
-            for (&row, sums) in strange.iter().zip(sums.chunks_exact_mut(self.dimensions)) {
+            for (&row, sums) in strange.iter().zip(sums.chunks_exact_mut(self.measures)) {
                 let cuts = match &mut before {
                     None => &tree.cuts,
                     Some(copy) => {
@@ -194,8 +221,15 @@ impl Forest {
                 cuts.add_attribution(rows.row(row), &self.scale, &mut space, sums);
             }
         }
-        for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.dimensions)) {
-            out[row].attribution = Some(Attribution::from_dimensions(sums, self.measures, self.scale.factor()));
+        for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.measures)) {
+            out[row].attribution = Some(Attribution::from_sums(sums.into(), self.scale.factor()));
         }
+    }
+}
+
+/// Adds one tree's scores to the sums.
+fn add_on_grid(scores: &[f64], sums: &mut [f64]) {
+    for (sum, score) in sums.iter_mut().zip(scores) {
+        *sum += on_grid(*score);
     }
 }

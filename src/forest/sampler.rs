@@ -29,6 +29,20 @@ impl Sampler {
         }
     }
 
+    /// As `of` is, in the memory that there is.
+    pub(super) fn become_copy(&mut self, of: &Sampler) {
+        let Sampler {
+            capacity,
+            decay,
+            weights,
+            leaves,
+            next,
+        } = of;
+        self.weights.clone_from(weights);
+        self.leaves.clone_from(leaves);
+        (self.capacity, self.decay, self.next) = (*capacity, *decay, *next);
+    }
+
     /// The share of its weight that a point loses per step.
     pub(super) fn time_decay(&self) -> f64 {
         self.decay

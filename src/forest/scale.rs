@@ -14,20 +14,24 @@ pub(super) struct Scale {
     factor: f64,
 }
 
+/// What makes a score of a sum over all trees.
+pub(super) fn factor(parameters: &Parameters) -> f64 {
+    let n = match parameters.scoring {
+        Scoring::Kinesis => parameters.sample_size,
+        Scoring::Aws => parameters.sample_size + 1,
+    };
+    libm::log2(n as f64) / parameters.trees as f64
+}
+
 impl Scale {
     pub(super) fn new(parameters: &Parameters) -> Scale {
         let n = parameters.sample_size;
-        let log2: Vec<f64> = (0..=n + 1).map(|m| libm::log2(m.max(1) as f64)).collect();
-        let norm = match parameters.scoring {
-            Scoring::Kinesis => log2[n],
-            Scoring::Aws => log2[n + 1],
-        };
         Scale {
             scoring: parameters.scoring,
             sample_size: n as f64,
             unseen: (0..=n).map(|depth| 1.0 / (depth + 1) as f64).collect(),
-            log2,
-            factor: norm / parameters.trees as f64,
+            log2: (0..=n + 1).map(|m| libm::log2(m.max(1) as f64)).collect(),
+            factor: factor(parameters),
         }
     }
 

@@ -7,6 +7,7 @@ use super::parameters::Parameters;
 use super::random::Stream;
 use super::sampler::Sampler;
 use super::scale::Scale;
+use super::spare::Spare;
 
 /// The points of a batch as the trees see them; at least one.
 pub(super) struct Rows<'a> {
@@ -65,6 +66,13 @@ impl Tree {
             self.cuts.add_scores(kernel, rows.range(from, until), scale, sums);
             self.take_until(rows.last().min(rows.first + until as u64), rows);
             from = until;
+        }
+    }
+
+    /// Copies the tree to `before` if it takes a point of a step before `step` and there is no copy yet.
+    pub(super) fn keep(&self, step: u64, before: &mut Option<Box<Tree>>, spare: &mut Spare) {
+        if before.is_none() && self.sampler.next() < step {
+            *before = Some(spare.copy(self));
         }
     }
 

@@ -9,7 +9,25 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::InputHandleCore;
 use timely::progress::frontier::MutableAntichain;
 
+use super::wire::Plain;
 use crate::source::Time;
+
+/// A batch of rows, in whichever form it travels.
+pub(super) trait Batch<D> {
+    fn rows(&mut self) -> &mut Vec<D>;
+}
+
+impl<D> Batch<D> for Vec<D> {
+    fn rows(&mut self) -> &mut Vec<D> {
+        self
+    }
+}
+
+impl<D> Batch<D> for Plain<D> {
+    fn rows(&mut self) -> &mut Vec<D> {
+        &mut self.0
+    }
+}
 
 /// Rows by epoch, each epoch with the capabilities to answer on the operator's `N` outputs.
 pub(super) struct Stash<D, const N: usize = 1> {
@@ -24,9 +42,10 @@ impl<D, const N: usize> Default for Stash<D, N> {
 
 impl<D: 'static, const N: usize> Stash<D, N> {
     /// Takes everything that has arrived.
-    pub(super) fn fill<P>(&mut self, input: &mut InputHandleCore<Time, Vec<D>, P>)
+    pub(super) fn fill<C, P>(&mut self, input: &mut InputHandleCore<Time, C, P>)
     where
-        P: Pull<Message<Time, Vec<D>>>,
+        C: Batch<D> + Default + timely::Accountable,
+        P: Pull<Message<Time, C>>,
     {
         input.for_each_stamp(|stamp, batches| {
             let Some(time) = stamp.least().copied() else { return };
@@ -36,9 +55,9 @@ impl<D: 'static, const N: usize> Stash<D, N> {
             });
             for batch in batches {
                 if rows.is_empty() {
-                    std::mem::swap(rows, batch); // most epochs come whole: nothing to copy
+                    std::mem::swap(rows, batch.rows()); // most epochs come whole: nothing to copy
                 } else {
-                    rows.append(batch);
+                    rows.append(batch.rows());
                 }
             }
         });

@@ -43,7 +43,7 @@ impl Forest {
 }
 
 impl Tree {
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         write_number(self.random.drawn(), out);
         write_number(self.sampler.next(), out);
         let places = self.cuts.write(out);
@@ -55,7 +55,7 @@ impl Tree {
     }
 
     /// Fills an empty tree of a forest that has seen so many points.
-    fn read(&mut self, seen: u64, reader: &mut Reader) -> Result<(), StateError> {
+    pub(super) fn read(&mut self, seen: u64, reader: &mut Reader) -> Result<(), StateError> {
         self.random = self.random.after(reader.count()?);
         let next = reader.number()?;
         self.cuts.read(reader)?;

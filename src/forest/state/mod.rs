@@ -7,6 +7,7 @@
 
 mod ensemble;
 mod memory;
+mod part;
 
 use std::fmt;
 
@@ -52,6 +53,7 @@ impl std::error::Error for StateError {}
 #[repr(u8)]
 enum Kind {
     Forest = b'F',
+    Tree = b'T',
     Key = b'K',
     Device = b'D',
 }

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::super::grid::on_grid;
 use super::super::random::Stream;
 use super::{Normalise, Parameters, Scored, Scoring, score_all};
 
@@ -281,11 +282,11 @@ fn slowly(parameters: &Parameters, points: &[f32]) -> Vec<(f64, Vec<(f64, f64)>)
                 let root = tree.root.as_ref().expect("a full tree");
                 let (score, parts) = root.score(x, 0, n, parameters.scoring, root.copies(x) > 0);
                 let sum: f64 = parts.iter().map(|(low, high)| low + high).sum();
-                total.0 += score;
+                total.0 += on_grid(score);
                 for (to, (low, high)) in total.1.iter_mut().zip(parts) {
                     let equal = score / (2 * x.len()) as f64;
-                    to.0 += if sum > 0.0 { low * score / sum } else { equal };
-                    to.1 += if sum > 0.0 { high * score / sum } else { equal };
+                    to.0 += on_grid(if sum > 0.0 { low * score / sum } else { equal });
+                    to.1 += on_grid(if sum > 0.0 { high * score / sum } else { equal });
                 }
             }
             out.push((

@@ -4,6 +4,7 @@ mod batches;
 mod exhaustive;
 mod invariants;
 mod kernels;
+mod parts;
 mod reference;
 mod small_stream;
 mod state;

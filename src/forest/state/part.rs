@@ -1,0 +1,69 @@
+//! The state of a forest's trees one by one, as parts of the forest have them. In: a [`ForestPart`]; out: bytes for each tree that
+//! has changed, and back.
+
+use super::super::part::ForestPart;
+use super::super::tree::Tree;
+use super::{Kind, Reader, StateError, write_framed, write_number};
+
+impl ForestPart {
+    /// Gives `each` the index and the state of every tree that has taken a point since this was last called. All points must have
+    /// been taken in.
+    pub fn write_changed(&mut self, mut each: impl FnMut(usize, Vec<u8>)) {
+        let seen = self.forest.seen;
+        for (at, (index, written)) in self.trees.iter_mut().enumerate() {
+            let (tree, [_, parameters @ ..]) = (&self.forest.trees[at], self.forest.learned_with_of(at));
+            let next = tree.sampler.next();
+            if next == 0 || *written == Some(next) {
+                continue;
+            }
+            *written = Some(next);
+            let mut state = Vec::new();
+            write_framed(Kind::Tree, &mut state, |out| {
+                for parameter in parameters {
+                    write_number(parameter, out);
+                }
+                write_number(seen, out);
+                tree.write(out);
+            });
+            each(*index, state);
+        }
+    }
+
+    /// Takes up the state of the tree with this index, which must be one of these, of the same key and, but for the scoring and the
+    /// number of trees, of the same parameters.
+    ///
+    /// # Errors
+    /// Bytes that no such tree was written as.
+    pub fn read_tree(&mut self, index: usize, bytes: &[u8]) -> Result<(), StateError> {
+        let at = self
+            .trees
+            .iter()
+            .position(|(own, _)| *own == index)
+            .ok_or(StateError::Other)?;
+        let mut reader = Reader::framed(Kind::Tree, bytes)?;
+        let [_, parameters @ ..] = self.forest.learned_with_of(at);
+        for parameter in parameters {
+            reader.same(parameter)?;
+        }
+        let seen = reader.count()?;
+        let tree: &mut Tree = &mut self.forest.trees[at];
+        if tree.sampler.next() > 0 {
+            return Err(StateError::Damaged); // it is there twice
+        }
+        tree.read(seen, &mut reader)?;
+        reader.end()?;
+        self.trees[at].1 = Some(tree.sampler.next());
+        Ok(())
+    }
+
+    /// Whether the trees can be what a forest has that has seen so many points: none is behind.
+    ///
+    /// # Errors
+    /// A tree that is behind: its state is missing, or older than what the points were counted with.
+    pub fn check(&self, seen: u64) -> Result<(), StateError> {
+        match self.forest.trees.iter().all(|tree| tree.sampler.next() >= seen) {
+            true => Ok(()),
+            false => Err(StateError::Damaged),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Who has which trees of a key's forest, and what the workers tell each other about them.
+//!
+//! A key has an owner, as everywhere, and that one has the key's first tree; the other trees go to the workers behind it, in turn. So
+//! every forest is spread as evenly as can be, whatever the number of workers, and no tree's place depends on another's.
+//! But for the points themselves all that travels is plain rows, of a length that is a multiple of 8 bytes, as timely aligns messages.
+
+use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
+use timely::dataflow::Scope;
+
+use crate::record::Key;
+use crate::source::Time;
+
+/// How trees are dealt out.
+#[derive(Clone, Copy)]
+pub(super) struct Deal {
+    worker: u64,
+    workers: u64,
+    trees: usize,
+}
+
+impl Deal {
+    pub(super) fn new(scope: &Scope<'_, Time>, trees: usize) -> Deal {
+        Deal {
+            worker: scope.index() as u64,
+            workers: scope.peers() as u64,
+            trees,
+        }
+    }
+
+    /// As the only worker.
+    #[cfg(test)]
+    pub(super) fn of_one(trees: usize) -> Deal {
+        Deal {
+            worker: 0,
+            workers: 1,
+            trees,
+        }
+    }
+
+    /// This worker.
+    pub(super) fn me(self) -> u32 {
+        self.worker as u32
+    }
+
+    /// Whether the key with this route is this worker's.
+    pub(super) fn owns(self, route: u64) -> bool {
+        route % self.workers == self.worker
+    }
+
+    /// This worker's trees of the key with this route.
+    pub(super) fn trees(self, route: u64) -> impl Iterator<Item = usize> + Clone {
+        let first = (self.worker + self.workers - route % self.workers) % self.workers;
+        (first as usize..self.trees).step_by(self.workers as usize)
+    }
+
+    /// The workers that have trees of it.
+    pub(super) fn workers(self, route: u64) -> impl Iterator<Item = u32> {
+        let Deal { workers, trees, .. } = self;
+        (0..workers.min(trees as u64)).map(move |tree| ((route % workers + tree) % workers) as u32)
+    }
+}
+
+/// A key's points of one epoch, in source order, for a worker that has trees of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Points {
+    pub(super) to: u32,
+    /// The key's owner.
+    pub(super) from: u32,
+    /// Of the first, among all points of the epoch that come from there.
+    pub(super) place: u32,
+    pub(super) key: Key,
+    /// How many points the key had before.
+    pub(super) first: u64,
+    pub(super) values: Vec<f32>,
+}
+
+/// What some trees add to the score of the point at a place; NaN: none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Share {
+    pub(super) to: u32,
+    pub(super) place: u32,
+    pub(super) sum: f64,
+}
+
+/// Asks for the attribution of the point at a place, among those that came from the asking worker.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Asked {
+    pub(super) to: u32,
+    pub(super) from: u32,
+    pub(super) place: u64,
+}
+
+/// What some trees add to the part of a measure in the attribution of the point at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct MeasurePart {
+    pub(super) to: u32,
+    pub(super) place: u32,
+    pub(super) measure: u64,
+    pub(super) high: f64,
+    pub(super) low: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use timely::bytes::arc::BytesMut;
+    use timely::dataflow::channels::ContainerBytes;
+
+    use super::super::super::wire::Plain;
+    use super::*;
+
+    fn comes_back<T: Pod + PartialEq + std::fmt::Debug>(rows: Vec<T>) {
+        let sent = Plain(rows.clone());
+        let mut bytes = Vec::new();
+        sent.into_bytes(&mut bytes);
+        assert_eq!(bytes.len(), sent.length_in_bytes());
+        assert_eq!(bytes.len() % 8, 0);
+        let Plain(received) = Plain::<T>::from_bytes(BytesMut::from(bytes).freeze());
+        assert_eq!(received, rows);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_from_the_wire(rows in proptest::collection::vec((any::<u32>(), any::<u32>(), 0u64..999, 0.0..1.0f64), 0..99)) {
+            comes_back(rows.iter().map(|(to, place, _, sum)| Share { to: *to, place: *place, sum: *sum }).collect());
+            comes_back(rows.iter().map(|(to, from, place, _)| Asked { to: *to, from: *from, place: *place }).collect());
+            let part = |(to, place, measure, part): &(u32, u32, u64, f64)| {
+                MeasurePart { to: *to, place: *place, measure: *measure, high: *part, low: -part }
+            };
+            comes_back(rows.iter().map(part).collect());
+        }
+
+        #[test]
+        fn every_tree_is_somebodys_and_nobody_has_two_more_than_another(
+            route: u64, workers in 1u64..20, trees in 1usize..60,
+        ) {
+            let deals: Vec<Deal> = (0..workers).map(|worker| Deal { worker, workers, trees }).collect();
+            let mut dealt: Vec<usize> = deals.iter().flat_map(|deal| deal.trees(route)).collect();
+            dealt.sort_unstable();
+            prop_assert_eq!(dealt, (0..trees).collect::<Vec<_>>());
+            let counts: Vec<usize> = deals.iter().map(|deal| deal.trees(route).count()).collect();
+            prop_assert!(counts.iter().max() <= counts.iter().min().map(|least| least + 1).as_ref());
+            let mut having: Vec<u32> = deals[0].workers(route).collect();
+            having.sort_unstable();
+            let want = deals.iter().filter(|deal| deal.trees(route).next().is_some());
+            prop_assert_eq!(having, want.map(|deal| deal.me()).collect::<Vec<_>>());
+            let owner = deals.iter().find(|deal| deal.owns(route)).expect("one of them");
+            prop_assert_eq!(owner.trees(route).next(), Some(0));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Points out of readings: at the owner of a key, with what is known of the key and of its devices.
+//!
+//! In: readings by key. Out: the [`Points`] of each key for all workers that have trees of it, and the [`Epoch`] that waits for its
+//! scores here.
+
+use std::collections::HashMap;
+
+use timely::dataflow::channels::pact::Exchange;
+
+use super::super::barrier::{Barrier, earliest};
+use super::super::fork::fork_holding;
+use super::super::grouping::Grouping;
+use super::super::stash::Stash;
+use super::super::{Rows, route_key};
+use super::deal::{Deal, Points};
+use super::state;
+use crate::detection::Ranges;
+use crate::forest::{DeviceMemory, KeyMemory, Parameters};
+use crate::record::{DeviceId, Key, Reading};
+use crate::snapshot::Checkpoints;
+
+/// All that makes a key's points, but for the readings.
+pub(super) struct OfKey {
+    pub(super) memory: KeyMemory,
+    pub(super) devices: HashMap<DeviceId, OfDevice>,
+    /// Points made.
+    pub(super) seen: u64,
+    /// Whose memory has changed since the last commit, where account is kept of it; the key's own has if one of them has.
+    pub(super) changed: Option<Vec<DeviceId>>,
+}
+
+pub(super) struct OfDevice {
+    pub(super) memory: DeviceMemory,
+    pub(super) changed: bool,
+}
+
+/// What there is of each key.
+pub(super) type Sources = HashMap<Key, OfKey>;
+
+/// An epoch's readings of one worker, and what is found of them.
+#[derive(Clone, Debug)]
+pub(super) struct Epoch {
+    pub(super) readings: Vec<Reading>,
+    /// The same keys' behind each other, each key's in source order.
+    pub(super) candidates: Vec<Candidate>,
+    /// Of each key where its candidates begin.
+    pub(super) keys: Vec<(Key, usize)>,
+    pub(super) points: usize,
+    /// Of each reading, once they are judged.
+    pub(super) findings: Vec<Finding>,
+    /// Those whose attributions are wanted, in the order of their places.
+    pub(super) strange: Vec<Strange>,
+}
+
+/// A reading that something is to be found of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) reading: usize,
+    /// Of its point, if it has one.
+    pub(super) place: Option<u32>,
+    /// Whether it is an anomaly whatever its score.
+    pub(super) outside: bool,
+}
+
+/// What is found of a reading.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Finding {
+    pub(super) score: Option<f64>,
+    /// The threshold that applied, if it is an anomaly.
+    pub(super) threshold: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strange {
+    pub(super) reading: usize,
+    pub(super) place: u32,
+    /// Its key's.
+    pub(super) route: u64,
+}
+
+pub(super) fn points<'scope>(
+    readings: Rows<'scope, Reading>,
+    key: Grouping,
+    parameters: &Parameters,
+    ranges: Ranges,
+    deal: Deal,
+    mut sources: Sources,
+    checkpoints: Option<&Checkpoints>,
+) -> (Rows<'scope, Points>, Rows<'scope, Epoch>) {
+    let of_key = key.clone();
+    let by_key = Exchange::new(move |reading: &Reading| route_key(&of_key.key(reading)));
+    let (parameters, account) = (parameters.clone(), checkpoints.is_some());
+    let mut stash = Stash::<Reading, 2>::default();
+    fork_holding(readings, by_key, "Points", |capability| {
+        let mut barrier = Barrier::new(checkpoints, capability);
+        move |input, frontier, points_out, epochs_out| {
+            stash.fill(input);
+            while let Some(([points_at, epoch_at], readings)) = stash.complete(frontier) {
+                barrier.before(*points_at.time(), || state::changed_sources(&mut sources));
+                let mut epoch = Epoch::new(readings);
+                let mut points = Vec::new();
+                for (key, readings) in epoch.by_key(&key) {
+                    epoch.keys.push((key.clone(), epoch.candidates.len()));
+                    let of_key = sources
+                        .entry(key.clone())
+                        .or_insert_with(|| OfKey::new(&parameters, account));
+                    let (first, place) = (of_key.seen, epoch.points as u32);
+                    let values = of_key.take(&readings, &ranges, &parameters, &mut epoch);
+                    deliver(
+                        Points {
+                            to: 0,
+                            from: deal.me(),
+                            place,
+                            key,
+                            first,
+                            values,
+                        },
+                        deal,
+                        &mut points,
+                    );
+                }
+                points_out.session(&points_at).give_container(&mut points);
+                epochs_out.session(&epoch_at).give(epoch);
+            }
+            barrier.passed(earliest([frontier]), || state::changed_sources(&mut sources));
+        }
+    })
+}
+
+/// To all who have trees of the key.
+fn deliver(points: Points, deal: Deal, out: &mut Vec<Points>) {
+    if points.values.is_empty() {
+        return;
+    }
+    let mut workers = deal.workers(route_key(&points.key));
+    let last = workers.next();
+    out.extend(workers.map(|to| Points { to, ..points.clone() }));
+    out.extend(last.map(|to| Points { to, ..points }));
+}
+
+impl Epoch {
+    fn new(mut readings: Vec<Reading>) -> Epoch {
+        readings.sort_by_key(|reading| reading.position);
+        Epoch {
+            findings: vec![Finding::default(); readings.len()],
+            readings,
+            candidates: Vec::new(),
+            keys: Vec::new(),
+            points: 0,
+            strange: Vec::new(),
+        }
+    }
+
+    /// The keys, and of each the places of its readings in source order.
+    fn by_key(&self, key: &Grouping) -> Vec<(Key, Vec<usize>)> {
+        let keys: Vec<Key> = self.readings.iter().map(|reading| key.key(reading)).collect();
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_by(|a, b| keys[*a].cmp(&keys[*b])); // stable: source order within a key
+        let same = order.chunk_by(|a, b| keys[*a] == keys[*b]);
+        same.map(|same| (keys[same[0]].clone(), same.to_vec())).collect()
+    }
+}
+
+impl OfKey {
+    pub(super) fn new(parameters: &Parameters, account: bool) -> OfKey {
+        OfKey {
+            memory: KeyMemory::new(parameters),
+            devices: HashMap::new(),
+            seen: 0,
+            changed: account.then(Vec::new),
+        }
+    }
+
+    /// Makes points of the readings of these places, all of this key and in source order, and enters them as candidates.
+    fn take(&mut self, places: &[usize], ranges: &Ranges, parameters: &Parameters, epoch: &mut Epoch) -> Vec<f32> {
+        let mut points = Vec::with_capacity(places.len() * parameters.dimensions());
+        for place in places {
+            let Reading { device, measures, .. } = &epoch.readings[*place];
+            if measures.iter().all(|measure| measure.is_nan()) {
+                continue;
+            }
+            if !self.devices.contains_key(device) {
+                let memory = DeviceMemory::new(parameters.measures, parameters.shingle);
+                self.devices.insert(device.clone(), OfDevice { memory, changed: false });
+            }
+            let of_device = self.devices.get_mut(device).expect("just inserted");
+            if let Some(changed) = &mut self.changed
+                && !of_device.changed
+            {
+                of_device.changed = true;
+                changed.push(device.clone());
+            }
+            let point = of_device.memory.point(measures, &mut self.memory);
+            points.extend_from_slice(point.unwrap_or_default());
+            let candidate = Candidate {
+                reading: *place,
+                place: point.map(|_| epoch.points as u32),
+                outside: ranges.is_outside(measures),
+            };
+            if point.is_some() {
+                epoch.points += 1;
+                self.seen += 1;
+            }
+            epoch
+                .candidates
+                .extend((point.is_some() || candidate.outside).then_some(candidate));
+        }
+        points
+    }
+}

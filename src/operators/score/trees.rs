@@ -1,0 +1,229 @@
+//! Scores and attributions: at every worker, by the trees that it has.
+//!
+//! Score takes an epoch's points through the trees and sends their shares back. Until the epoch's owners have judged it, what it has
+//! changed in the trees is kept, so that Explain finds them as they were when the point came: it lets go of an epoch when its
+//! frontier has passed it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use slab::Slab;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{Exchange, ExchangeCore};
+use timely::dataflow::operators::Operator;
+
+use super::super::barrier::{Barrier, earliest};
+use super::super::grouping::key_bytes;
+use super::super::stash::Stash;
+use super::super::wire::Plain;
+use super::super::{Rows, route_key};
+use super::deal::{Asked, Deal, MeasurePart, Points, Share};
+use super::state;
+use crate::forest::{Before, ForestPart, Parameters, Part, Spare};
+use crate::record::Key;
+use crate::snapshot::Checkpoints;
+use crate::source::Time;
+
+/// A worker's trees, shared by the two steps that need them.
+pub(super) struct Trees {
+    parameters: Parameters,
+    deal: Deal,
+    places: HashMap<Key, usize>,
+    pub(super) stands: Slab<Stand>,
+    /// Batches that may still be asked about, by epoch; in each by owner and place.
+    open: BTreeMap<Time, Vec<Batch>>,
+    pub(super) spare: Spare,
+    /// Stands that have seen points since the last commit, where account is kept of it.
+    pub(super) changed: Option<Vec<usize>>,
+}
+
+/// A worker's trees of one key.
+pub(super) struct Stand {
+    pub(super) key: Key,
+    pub(super) part: ForestPart,
+    /// What its open batches have changed, the oldest first.
+    before: VecDeque<Before>,
+    pub(super) changed: bool,
+}
+
+/// A key's points of one epoch.
+struct Batch {
+    from: u32,
+    place: u32,
+    stand: usize,
+}
+
+/// What Score sends: shares of scores.
+pub(super) type Shares<'scope> = Stream<'scope, Time, Plain<Share>>;
+/// What Judge sends: whose attributions are wanted.
+pub(super) type Questions<'scope> = Stream<'scope, Time, Plain<Asked>>;
+/// What Explain sends: shares of attributions.
+pub(super) type MeasureParts<'scope> = Stream<'scope, Time, Plain<MeasurePart>>;
+
+/// Scores points with this worker's trees, and has the trees take them in.
+pub(super) fn score<'scope>(
+    points: Rows<'scope, Points>,
+    trees: Rc<RefCell<Trees>>,
+    checkpoints: Option<&Checkpoints>,
+) -> Shares<'scope> {
+    let by_tree = Exchange::new(|points: &Points| u64::from(points.to));
+    let mut stash = Stash::<Points>::default();
+    let scope = points.scope();
+    points.unary_frontier::<CapacityContainerBuilder<Plain<Share>>, _, _, _>(by_tree, "Score", |capability, info| {
+        let activator = scope.activator_for(info.address);
+        let mut barrier = Barrier::new(checkpoints, capability);
+        let mut sums = Vec::new();
+        move |(input, frontier), output| {
+            stash.fill(input);
+            let trees = &mut *trees.borrow_mut();
+            if let Some(([capability], epoch)) = stash.complete(frontier) {
+                let time = *capability.time();
+                barrier.before(time, || state::changed_trees(trees));
+                let mut session = output.session(&capability);
+                for points in epoch {
+                    let (to, place) = (points.from, points.place);
+                    trees.score(time, points, &mut sums);
+                    let shares = sums.drain(..).zip(place..);
+                    session.give_iterator(shares.map(|(sum, place)| Share { to, place, sum }));
+                }
+                trees.close(time);
+            }
+            // One epoch at a time, so that those behind it get to judge it and what it has changed need not be kept for long.
+            match stash.earliest().is_some_and(|time| !frontier.less_equal(&time)) {
+                true => activator.activate(),
+                false => barrier.passed(earliest([frontier]), || state::changed_trees(trees)),
+            }
+        }
+    })
+}
+
+/// This worker's trees' shares of the attributions that are asked for.
+pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>>) -> MeasureParts<'scope> {
+    let by_tree = ExchangeCore::<CapacityContainerBuilder<Plain<Asked>>, _>::new(|asked: &Asked| u64::from(asked.to));
+    let mut stash = Stash::<Asked>::default();
+    asked.unary_frontier::<CapacityContainerBuilder<Plain<MeasurePart>>, _, _, _>(by_tree, "Explain", |_, _| {
+        move |(input, frontier), output| {
+            stash.fill(input);
+            let trees = &mut *trees.borrow_mut();
+            while let Some(([capability], mut asked)) = stash.complete(frontier) {
+                let time = *capability.time();
+                asked.sort_unstable_by_key(|asked| (asked.from, asked.place));
+                trees.forget(|open| open < time);
+                let mut session = output.session(&capability);
+                for Asked { from, place, .. } in asked {
+                    let place = place as u32;
+                    let parts = trees.explain(time, from, place).into_iter().zip(0..);
+                    session.give_iterator(parts.map(|(part, measure)| MeasurePart {
+                        to: from,
+                        place,
+                        measure,
+                        high: part.high,
+                        low: part.low,
+                    }));
+                }
+            }
+            trees.forget(|open| !frontier.less_equal(&open));
+        }
+    })
+}
+
+impl Trees {
+    pub(super) fn new(parameters: &Parameters, deal: Deal, account: bool) -> Trees {
+        Trees {
+            parameters: parameters.clone(),
+            deal,
+            places: HashMap::new(),
+            stands: Slab::new(),
+            open: BTreeMap::new(),
+            spare: Spare::default(),
+            changed: account.then(Vec::new),
+        }
+    }
+
+    /// This worker's trees of a key.
+    pub(super) fn part(&mut self, key: &Key) -> &mut ForestPart {
+        let place = self.stand(key);
+        &mut self.stands[place].part
+    }
+
+    /// Where they are.
+    fn stand(&mut self, key: &Key) -> usize {
+        if let Some(place) = self.places.get(key) {
+            return *place;
+        }
+        let trees = self.deal.trees(route_key(key));
+        let place = self.stands.insert(Stand {
+            key: key.clone(),
+            part: ForestPart::new(&self.parameters, &key_bytes(key), trees),
+            before: VecDeque::new(),
+            changed: false,
+        });
+        self.places.insert(key.clone(), place);
+        place
+    }
+
+    /// Appends this worker's shares of the points' scores.
+    fn score(&mut self, time: Time, points: Points, sums: &mut Vec<f64>) {
+        let place = self.stand(&points.key);
+        let stand = &mut self.stands[place];
+        if let Some(changed) = &mut self.changed
+            && !stand.changed
+        {
+            stand.changed = true;
+            changed.push(place);
+        }
+        stand.settle(&mut self.spare);
+        if let Some(before) = stand
+            .part
+            .score(points.first, points.values, Some(&mut self.spare), sums)
+        {
+            stand.before.push_back(before);
+            self.open.entry(time).or_default().push(Batch {
+                from: points.from,
+                place: points.place,
+                stand: place,
+            });
+        }
+    }
+
+    /// All points of an epoch have been scored.
+    fn close(&mut self, time: Time) {
+        if let Some(batches) = self.open.get_mut(&time) {
+            batches.sort_unstable_by_key(|batch| (batch.from, batch.place));
+        }
+    }
+
+    /// This worker's share of the parts of the measures in an attribution. All epochs before must have been forgotten.
+    fn explain(&mut self, time: Time, from: u32, place: u32) -> Vec<Part> {
+        let mut parts = vec![Part::default(); self.parameters.measures];
+        let batches = self.open.get(&time).map_or(&[][..], Vec::as_slice);
+        let behind = batches.partition_point(|batch| (batch.from, batch.place) <= (from, place));
+        let batch = behind.checked_sub(1).map(|at| &batches[at]);
+        let batch = batch.expect("only who has a score is asked about, and its batch is kept until then");
+        let stand = &mut self.stands[batch.stand];
+        let (own, later) = stand.before.make_contiguous().split_first_mut().expect("as above");
+        let row = (place - batch.place) as usize;
+        stand.part.add_attribution(own, row, later.iter(), &mut parts);
+        parts
+    }
+
+    /// Lets go of the first epochs that nobody will ask about any more.
+    fn forget(&mut self, is_judged: impl Fn(Time) -> bool) {
+        while let Some(first) = self.open.first_entry().filter(|first| is_judged(*first.key())) {
+            for batch in first.remove() {
+                if let Some(before) = self.stands[batch.stand].before.pop_front() {
+                    before.give_back(&mut self.spare);
+                }
+            }
+        }
+    }
+}
+
+impl Stand {
+    /// Takes in the last point. If a batch is open, it is the last one's.
+    pub(super) fn settle(&mut self, spare: &mut Spare) {
+        self.part.settle(self.before.back_mut(), spare);
+    }
+}
