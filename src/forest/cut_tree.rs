@@ -3,6 +3,8 @@
 //! Flat arrays that grow with the sample: 12 bytes per inner node, boxes and points apart, so that the way down stays in a few
 //! cache lines. A leaf is a distinct point with the number of its copies in the sample. In: points; out: leaves.
 
+use super::bounds;
+
 /// The absent leaf: the end of the list of free ones.
 pub(super) const NONE: u16 = u16::MAX;
 
@@ -104,8 +106,8 @@ pub(super) struct CutTree {
     /// `None` while the tree is empty.
     pub(super) root: Option<Link>,
     pub(super) nodes: Vec<Node>,
-    /// A box per node, see [`super::bounds`].
-    pub(super) boxes: Vec<f32>,
+    /// A box per node, as [`super::bounds`] stores it.
+    pub(super) boxes: Vec<f64>,
     pub(super) node_parents: Vec<u16>,
     pub(super) leaves: Vec<Leaf>,
     pub(super) points: Vec<f32>,
@@ -130,16 +132,22 @@ impl CutTree {
         }
     }
 
-    /// The lows and highs of a node's box.
+    /// The stored box of a node.
     #[inline(always)]
-    pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
-        let width = 2 * self.dimensions;
-        self.boxes[node * width..(node + 1) * width].split_at(self.dimensions)
+    pub(super) fn stored_box(&self, node: usize) -> &[f64] {
+        let width = bounds::width(self.dimensions);
+        &self.boxes[node * width..(node + 1) * width]
     }
 
-    pub(super) fn bounds_mut(&mut self, node: usize) -> &mut [f32] {
-        let width = 2 * self.dimensions;
+    pub(super) fn stored_box_mut(&mut self, node: usize) -> &mut [f64] {
+        let width = bounds::width(self.dimensions);
         &mut self.boxes[node * width..(node + 1) * width]
+    }
+
+    /// The lows and highs of a node's box.
+    pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
+        let (_, lows, highs) = bounds::parts(self.stored_box(node));
+        (lows, highs)
     }
 
     #[inline(always)]
@@ -184,7 +192,8 @@ impl CutTree {
 
     pub(super) fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
-            + (self.boxes.capacity() + self.points.capacity()) * size_of::<f32>()
+            + self.boxes.capacity() * size_of::<f64>()
+            + self.points.capacity() * size_of::<f32>()
             + self.node_parents.capacity() * size_of::<u16>()
             + self.leaves.capacity() * size_of::<Leaf>()
     }

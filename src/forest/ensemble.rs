@@ -113,12 +113,12 @@ impl Forest {
         };
         let mut sums = vec![0.0; count - learning];
         let may_attribute = learning < count && threshold < f64::INFINITY;
-        let mut before = Vec::new();
+        let copy = |tree: &Tree| (may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone());
+        let before = self.trees.iter().map(copy).collect();
         if learning == 0 && count < FEW {
-            self.score_few(&rows, may_attribute, &mut before, &mut sums);
+            self.score_few(&rows, &mut sums);
         } else {
             for tree in &mut self.trees {
-                before.push((may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone()));
                 tree.score_rows(self.kernel, &rows, &self.scale, &mut sums);
             }
         }
@@ -142,33 +142,25 @@ impl Forest {
         self.seen += count as u64;
     }
 
-    /// The same with the trees side by side, where rows alone would leave the processor waiting. `before` gets its copies.
-    fn score_few(&mut self, rows: &Rows, copy: bool, before: &mut Vec<Option<Tree>>, sums: &mut [f64]) {
-        let count = sums.len();
-        let mut scores = vec![0.0; self.trees.len() * count];
-        let (mut unchanged, mut places) = (
-            Vec::with_capacity(self.trees.len()),
-            Vec::with_capacity(self.trees.len()),
-        );
-        for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
-            if tree.sampler.next() < rows.last() {
-                before.push(copy.then(|| tree.clone()));
-                tree.score_rows(self.kernel, rows, &self.scale, scores);
-            } else {
-                before.push(None);
-                unchanged.push(&tree.cuts);
-                places.push(index);
+    /// The same with the trees side by side, where rows alone would leave the processor waiting: up to and with the next point
+    /// that one of them takes in, all rows meet the same trees.
+    fn score_few(&mut self, rows: &Rows, sums: &mut [f64]) {
+        let mut from = 0;
+        while from < sums.len() {
+            let next = self.trees.iter().map(|tree| tree.sampler.next()).min();
+            let until = (next.unwrap_or(u64::MAX).min(rows.last()) - rows.first) as usize + 1;
+            let cuts: Vec<_> = self.trees.iter().map(|tree| &tree.cuts).collect();
+            let mut scores = vec![0.0; cuts.len() * (until - from)];
+            add_scores_in(self.kernel, &cuts, rows.range(from, until), &self.scale, &mut scores);
+            for of_tree in scores.chunks_exact(until - from) {
+                for (sum, score) in sums[from..].iter_mut().zip(of_tree) {
+                    *sum += score;
+                }
             }
-        }
-        let mut met = vec![0.0; unchanged.len() * count];
-        add_scores_in(self.kernel, &unchanged, rows.points, &self.scale, &mut met);
-        for (place, met) in places.into_iter().zip(met.chunks_exact(count)) {
-            scores[place * count..(place + 1) * count].copy_from_slice(met);
-        }
-        for of_tree in scores.chunks_exact(count) {
-            for (sum, score) in sums.iter_mut().zip(of_tree) {
-                *sum += score;
+            for tree in &mut self.trees {
+                tree.take_until(rows.last().min(rows.first + until as u64), rows);
             }
+            from = until;
         }
     }
 

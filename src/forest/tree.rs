@@ -23,7 +23,7 @@ impl Rows<'_> {
         self.range(row, row + 1)
     }
 
-    fn range(&self, from: usize, until: usize) -> &[f32] {
+    pub(super) fn range(&self, from: usize, until: usize) -> &[f32] {
         &self.points[from * self.dimensions..until * self.dimensions]
     }
 
