@@ -32,7 +32,7 @@ impl CutTree {
                 widen(self.stored_box_mut(at.index()), point);
             }
             let node = &self.nodes[at.index()];
-            at = node.children[usize::from(point[at.dimension()] > node.cut)];
+            at = node.children[usize::from(point[self.dimension(at)] > node.cut)];
         }
     }
 
@@ -48,7 +48,7 @@ impl CutTree {
             [at, Link::leaf(leaf)]
         };
         self.nodes[index as usize] = Node { cut, children };
-        let link = Link::node(index, dimension);
+        let link = self.link(index, dimension);
         self.hang(above, at, link);
         self.set_parent(at, index);
         leaf

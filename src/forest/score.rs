@@ -57,7 +57,7 @@ pub(super) fn add_scores_in(kernel: Kernel, trees: &[&CutTree], points: &[f32], 
     kernel!(kernel, dimensions, add_scores(trees, points, scale, sums));
 }
 
-/// `D` is the number of dimensions, or 0 for any.
+/// `D` is the number of dimensions, at most [`Link::DIMENSIONS`], or 0 for any.
 #[inline(always)]
 fn add_scores<const D: usize>(wide: Option<Wide>, trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
     let Some(first) = trees.first() else { return };
@@ -105,8 +105,9 @@ fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize,
             for lane in 0..GROUP {
                 let (link, node) = (links[lane], nodes[lane]);
                 // who is down waits, without a branch: the top node stands in for the one it does not need
-                let (index, dimension) = link.step();
-                let node = if index < node.len() { &node[index] } else { &WAIT };
+                let at = link.node_or_top();
+                let node = node.get(at.index()).unwrap_or(&WAIT);
+                let dimension = if D > 0 { at.dimension() } else { group[lane].cuts.dimension(at) };
                 let right = points[lane][dimension] > node.cut;
                 links[lane] = link.or(node.children[usize::from(right)]);
                 depths[lane] += link.depth();

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use std::mem::offset_of;
 
 use super::super::bounds;
-use super::super::cut_tree::{CutTree, Node, TOP};
+use super::super::cut_tree::{CutTree, Link, Node, TOP};
 use super::super::scale::Scale;
 
 /// Most ways that are taken together.
@@ -34,7 +34,10 @@ const CLIMBERS: usize = 2;
 const MOST_VALUES: usize = 1 << 24;
 
 /// The most nodes that links have room for.
-const MOST_NODES: usize = 1 << 12;
+const MOST_NODES: usize = 1 << 10;
+
+/// A link that is a leaf.
+const LEAF: u32 = Link::LEAF_0.bits() as u32;
 
 /// Ways from the roots to the ends, by their number; room for a vector beyond the last.
 struct Ways<'a> {
@@ -53,8 +56,20 @@ struct Ways<'a> {
     link: [u32; WAYS + LANES],
     /// The number of cuts above the leaf.
     depth: [u32; WAYS + LANES],
-    /// The node it has come to on the way up; of the last, which is no way, the top.
+    /// The node above the leaf.
     node: [u32; WAYS + LANES],
+}
+
+/// A way up: what its next box takes to be found, close together.
+#[derive(Clone, Copy)]
+struct Climber<'a, const D: usize> {
+    /// The boxes and the parents of its tree's nodes, of each as many as there are nodes.
+    boxes: *const f64,
+    parents: *const u16,
+    nodes: u32,
+    /// The next node; the top of one that is no way.
+    node: u32,
+    point: &'a [f32; D],
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
@@ -75,7 +90,7 @@ pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], sca
         from: [0; WAYS + LANES],
         nodes: [0; WAYS + LANES],
         most: [0; WAYS + LANES],
-        link: [u32::MAX; WAYS + LANES],
+        link: [LEAF; WAYS + LANES],
         depth: [0; WAYS + LANES],
         node: [u32::from(TOP); WAYS + LANES],
     };
@@ -88,13 +103,13 @@ pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], sca
             ways.from[way] = (row * D) as u32;
             ways.nodes[way] = cuts.nodes.as_ptr() as u64;
             ways.most[way] = cuts.nodes.len() as u32;
-            ways.link[way] = cuts.root.map_or(u32::MAX, |root| root.bits());
+            ways.link[way] = cuts.root.map_or(LEAF, |root| u32::from(root.bits()));
             row += 1;
             if row == rows {
                 (tree, row) = (tree + 1, 0);
             }
         }
-        ways.link[sums.len()..].fill(u32::MAX);
+        ways.link[sums.len()..].fill(LEAF);
         for first in (0..sums.len()).step_by(GROUPS * LANES) {
             match (sums.len() - first).div_ceil(LANES) {
                 1 => descend::<1>(&mut ways, first),
@@ -104,13 +119,13 @@ pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], sca
             }
         }
         let mut scores = [0.0; WAYS + 1];
-        climb::<D>(&mut ways, scale, &mut scores);
+        climb::<D>(&ways, scale, &mut scores);
         for (way, (sum, &score)) in sums.iter_mut().zip(&scores).enumerate() {
             let (cuts, depth) = (trees[usize::from(ways.tree[way])], ways.depth[way] as usize);
             // a point that the tree holds lies in all boxes above it: nothing has changed its score
             *sum += if score == scale.unseen(depth) {
                 let from = ways.from[way] as usize;
-                cuts.leaf_score((ways.link[way] & 0xfff) as usize, depth, &points[from..from + D], scale)
+                cuts.leaf_score((ways.link[way] & 0x3ff) as usize, depth, &points[from..from + D], scale)
             } else {
                 score
             };
@@ -122,8 +137,8 @@ pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], sca
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
 fn descend<const G: usize>(ways: &mut Ways, first: usize) {
-    // a node is three words: the cut and the two children
-    const { assert!(size_of::<Node>() == 12 && align_of::<Node>() == 4) };
+    // a node is a word with the cut and one with the two children, the left one in its lower half
+    const { assert!(size_of::<Node>() == 8 && size_of::<Link>() == 2 && cfg!(target_endian = "little")) };
     const { assert!(offset_of!(Node, cut) == 0 && offset_of!(Node, children) == 4) };
     let groups: [usize; G] = std::array::from_fn(|group| first + group * LANES);
     let most_nodes = groups.map(|at| words_at(&ways.most, at));
@@ -131,7 +146,10 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
     let from = groups.map(|at| words_at(&ways.from, at));
     let low = groups.map(|at| addresses_at(&ways.nodes, at));
     let high = groups.map(|at| addresses_at(&ways.nodes, at + LANES / 2));
-    let (one, low_bits) = (_mm512_set1_epi32(1), _mm512_set1_epi32(0xfff));
+    let (one, leaf) = (_mm512_set1_epi32(1), _mm512_set1_epi32(LEAF as i32));
+    let (index_bits, link_bits) = (_mm512_set1_epi32(0x3ff), _mm512_set1_epi32(0xffff));
+    let first_words = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let second_words = _mm512_add_epi32(first_words, one);
     let mut links = groups.map(|at| words_at(&ways.link, at));
     let mut depths = [_mm512_setzero_si512(); G];
     let mut above = [_mm512_setzero_si512(); G];
@@ -140,36 +158,35 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
         for _ in 0..LEVELS {
             for group in 0..G {
                 let link = links[group];
-                let down = _mm512_cmplt_epi32_mask(link, _mm512_setzero_si512());
-                let index = _mm512_and_si512(link, low_bits);
-                let value = _mm512_add_epi32(from[group], _mm512_srli_epi32::<12>(link));
+                let go = _mm512_testn_epi32_mask(link, leaf);
+                let index = _mm512_and_si512(link, index_bits);
+                let value = _mm512_add_epi32(from[group], _mm512_srli_epi32::<10>(link));
                 let sound = _mm512_cmplt_epu32_mask(index, most_nodes[group]) & _mm512_cmplt_epu32_mask(value, most_values);
-                assert!(sound | down == !0, "a link leads to a node and a dimension of the points");
-                let word = _mm512_add_epi32(_mm512_add_epi32(index, index), index);
-                let place = |words: __m512i, base: __m512i| _mm512_add_epi64(base, _mm512_slli_epi64::<2>(words));
-                let low_place = place(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(word)), low[group]);
-                let high_place = place(_mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64::<1>(word)), high[group]);
-                let (go, zero) = (!down, _mm256_setzero_ps());
-                let cut_low = unsafe { _mm512_mask_i64gather_ps::<1>(zero, go as u8, low_place, std::ptr::null()) };
-                let cut_high = unsafe { _mm512_mask_i64gather_ps::<1>(zero, (go >> 8) as u8, high_place, std::ptr::null()) };
-                let x = unsafe { _mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), go, value, ways.points.as_ptr()) };
-                let cut = _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(_mm256_castps_pd(cut_low)), _mm256_castps_pd(cut_high)));
+                assert!(sound & go == go, "a link leads to a node and a dimension of the points");
+                let place = |half, nodes| _mm512_add_epi64(nodes, _mm512_slli_epi64::<3>(_mm512_cvtepu32_epi64(half)));
+                let low_place = place(_mm512_castsi512_si256(index), low[group]);
+                let high_place = place(_mm512_extracti64x4_epi64::<1>(index), high[group]);
+                let zero = _mm512_setzero_si512();
+                // SAFETY: only the lanes that go on are loaded. In these the index was just asserted to be less than the number of
+                // nodes of the way's own tree, and the place is the address of its nodes and eight bytes for each before it.
+                let low_node = unsafe { _mm512_mask_i64gather_epi64::<1>(zero, go as u8, low_place, std::ptr::null()) };
+                // SAFETY: as above, for the other eight ways.
+                let high_node = unsafe { _mm512_mask_i64gather_epi64::<1>(zero, (go >> 8) as u8, high_place, std::ptr::null()) };
+                let points = ways.points.as_ptr();
+                // SAFETY: in the lanes loaded `value` was just asserted to be less than the number of values, and that is less
+                // than 2^24, so that the place is positive also as the signed number it is taken for.
+                let x = unsafe { _mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), go, value, points) };
+                let cut = _mm512_castsi512_ps(_mm512_permutex2var_epi32(low_node, first_words, high_node));
+                let children = _mm512_permutex2var_epi32(low_node, second_words, high_node);
                 let right = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, cut);
-                let (four, eight) = (_mm512_set1_epi64(4), _mm512_set1_epi64(8));
-                let low_child = _mm512_add_epi64(low_place, _mm512_mask_mov_epi64(four, right as u8, eight));
-                let high_child = _mm512_add_epi64(high_place, _mm512_mask_mov_epi64(four, (right >> 8) as u8, eight));
-                let zero = _mm256_setzero_si256();
-                let next_low = unsafe { _mm512_mask_i64gather_epi32::<1>(zero, go as u8, low_child, std::ptr::null()) };
-                let next_high = unsafe { _mm512_mask_i64gather_epi32::<1>(zero, (go >> 8) as u8, high_child, std::ptr::null()) };
-                let next = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(next_low), next_high);
+                // all bits are a number, whatever they mean as a link: that is asserted at the next step
+                let next = _mm512_and_si512(_mm512_mask_srli_epi32::<16>(children, right, children), link_bits);
                 links[group] = _mm512_mask_mov_epi32(link, go, next);
                 above[group] = _mm512_mask_mov_epi32(above[group], go, index);
                 depths[group] = _mm512_mask_add_epi32(depths[group], go, depths[group], one);
             }
         }
-        moving = links
-            .iter()
-            .any(|link| _mm512_cmpge_epi32_mask(*link, _mm512_setzero_si512()) != 0);
+        moving = links.iter().any(|link| _mm512_testn_epi32_mask(*link, leaf) != 0);
     }
     for group in 0..G {
         set_words(&mut ways.link, groups[group], links[group]);
@@ -189,7 +206,7 @@ struct Eight {
 /// Goes up from the ends; the scores are those of points that their trees do not hold.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 #[allow(unsafe_code)]
-fn climb<const D: usize>(ways: &mut Ways, scale: &Scale, scores: &mut [f64; WAYS + 1]) {
+fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64; WAYS + 1]) {
     let unseen = scale.unseen_by_depth();
     let most_depths = _mm256_set1_epi32(unseen.len() as i32);
     let at_depth = |depths: __m256i| {
@@ -199,7 +216,24 @@ fn climb<const D: usize>(ways: &mut Ways, scale: &Scale, scores: &mut [f64; WAYS
     };
     let (one, none) = (_mm256_set1_epi32(1), _mm256_set1_epi32(WAYS as i32));
     let count = _mm256_set1_epi32(ways.count as i32);
-    ways.node[WAYS] = u32::from(TOP);
+    let climber = |way: usize| {
+        let cuts = ways.trees[usize::from(ways.tree[way])];
+        Climber::<D> {
+            boxes: cuts.boxes.as_ptr(),
+            parents: cuts.node_parents.as_ptr(),
+            nodes: cuts.nodes.len() as u32,
+            node: ways.node[way],
+            point: ways.points[ways.from[way] as usize..].first_chunk().expect("a value per dimension"),
+        }
+    };
+    let nowhere = Climber {
+        node: u32::from(TOP),
+        ..climber(0)
+    };
+    let mut climbers = [nowhere; WAYS + 1];
+    for (way, place) in climbers.iter_mut().enumerate().take(ways.count) {
+        *place = climber(way);
+    }
     let mut next = 0;
     let mut take = |eight: &mut Eight, free: u8, depth: &[u32; WAYS + LANES]| {
         let numbers = _mm256_add_epi32(_mm256_set1_epi32(next as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -225,7 +259,7 @@ fn climb<const D: usize>(ways: &mut Ways, scale: &Scale, scores: &mut [f64; WAYS
             let mut outside = [_mm512_setzero_pd(); ABREAST];
             macro_rules! lanes {
                 ($($lane:literal)*) => {$(
-                    (outside[$lane], ranges[$lane]) = next_box::<D>(ways, numbers[$lane] as usize);
+                    (outside[$lane], ranges[$lane]) = next_box(&mut climbers[numbers[$lane] as usize]);
                 )*};
             }
             lanes!(0 1 2 3 4 5 6 7);
@@ -251,24 +285,27 @@ fn climb<const D: usize>(ways: &mut Ways, scale: &Scale, scores: &mut [f64; WAYS
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 #[inline]
 #[allow(unsafe_code)]
-fn next_box<const D: usize>(ways: &mut Ways, way: usize) -> (__m512d, f64) {
-    let cuts = ways.trees[usize::from(ways.tree[way])];
-    let (node, from) = (ways.node[way] as usize, ways.from[way] as usize);
-    assert!(node < cuts.nodes.len() && from + D <= ways.points.len());
+fn next_box<const D: usize>(climber: &mut Climber<D>) -> (__m512d, f64) {
+    let node = climber.node as usize;
+    assert!(climber.node < climber.nodes, "parents are nodes");
     let held = const { ((1u16 << D) - 1) as u8 };
-    unsafe {
-        let stored = cuts.boxes.as_ptr().add(node * const { bounds::width(D) });
+    // SAFETY: of each eight values the mask lets through the first `D`, which the point has. The node was just asserted to be less
+    // than the number of nodes: `add_scores` has compared that number with the lengths of the boxes, `width(D)` doubles for each
+    // node of which the first is the range and the others are twice `D` floats, and of the parents.
+    let (x, low, high, range) = unsafe {
+        let stored = climber.boxes.add(node * const { bounds::width(D) });
         let sides: *const f32 = stored.add(1).cast();
-        let x = _mm256_maskz_loadu_ps(held, ways.points.as_ptr().add(from));
-        let low = _mm256_maskz_loadu_ps(held, sides);
-        let high = _mm256_maskz_loadu_ps(held, sides.add(D));
-        let nearest = _mm256_min_ps(_mm256_max_ps(x, low), high);
-        ways.node[way] = u32::from(*cuts.node_parents.as_ptr().add(node));
+        climber.node = u32::from(*climber.parents.add(node));
         (
-            _mm512_abs_pd(_mm512_sub_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(nearest))),
+            _mm256_maskz_loadu_ps(held, climber.point.as_ptr()),
+            _mm256_maskz_loadu_ps(held, sides),
+            _mm256_maskz_loadu_ps(held, sides.add(D)),
             *stored,
         )
-    }
+    };
+    let nearest = _mm256_min_ps(_mm256_max_ps(x, low), high);
+    let outside = _mm512_abs_pd(_mm512_sub_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(nearest)));
+    (outside, range)
 }
 
 /// The sums over each vector's lanes, in the order of [`excess`](bounds::excess): the lanes 4 to 7 are added to 0 to 3, and of

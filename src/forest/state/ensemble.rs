@@ -104,7 +104,7 @@ impl CutTree {
                 places[link.index()] = place;
                 place += 1;
             } else {
-                write_number(link.dimension() as u64 + 1, out);
+                write_number(self.dimension(link) as u64 + 1, out);
                 write_floats(&[self.nodes[link.index()].cut], out);
             }
         }
@@ -144,7 +144,7 @@ impl CutTree {
                     self.node_parents.push(parent);
                     dimensions.push(cut - 1);
                     open.extend([(index, 1), (index, 0)]);
-                    Link::node(index, cut - 1)
+                    self.link(index, cut - 1)
                 }
                 _ => return Err(StateError::Damaged),
             };
