@@ -28,6 +28,10 @@ impl Link {
         self.0
     }
 
+    pub(super) fn from_bits(bits: u16) -> Link {
+        Link(bits)
+    }
+
     /// The first leaf.
     pub(super) const LEAF_0: Link = Link(Link::LEAF);
 

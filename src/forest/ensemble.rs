@@ -8,14 +8,17 @@ use super::attribution::{Attribution, Part, Workspace};
 use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
-use super::score::add_scores_in;
+use super::score::{Run, score};
 use super::tree::{Rows, Tree};
 
 /// Most points taken through a tree at once; bounds the copies and the sums.
 const BATCH: usize = 256;
 
-/// Batches of fewer points meet all trees side by side.
-const FEW: usize = 17;
+/// Meetings of a point and a tree that are kept to be added in the trees' order.
+const TOGETHER: usize = 4096;
+
+/// Trees side by side, at least.
+const LEAST_TREES: usize = 8;
 
 /// What a forest says of one point.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,12 +118,9 @@ impl Forest {
         let may_attribute = learning < count && threshold < f64::INFINITY;
         let copy = |tree: &Tree| (may_attribute && tree.sampler.next() < rows.last()).then(|| tree.clone());
         let before = self.trees.iter().map(copy).collect();
-        if learning == 0 && count < FEW {
-            self.score_few(&rows, &mut sums);
-        } else {
-            for tree in &mut self.trees {
-                tree.score_rows(self.kernel, &rows, &self.scale, &mut sums);
-            }
+        let together = (TOGETHER / count).max(LEAST_TREES);
+        for trees in self.trees.chunks_mut(together) {
+            add_scores(self.kernel, trees, &rows, &self.scale, &mut sums);
         }
         let from = out.len();
         out.resize(
@@ -140,28 +140,6 @@ impl Forest {
             tree.take_until(rows.last() + 1, &rows);
         }
         self.seen += count as u64;
-    }
-
-    /// The same with the trees side by side, where rows alone would leave the processor waiting: up to and with the next point
-    /// that one of them takes in, all rows meet the same trees.
-    fn score_few(&mut self, rows: &Rows, sums: &mut [f64]) {
-        let mut from = 0;
-        while from < sums.len() {
-            let next = self.trees.iter().map(|tree| tree.sampler.next()).min();
-            let until = (next.unwrap_or(u64::MAX).min(rows.last()) - rows.first) as usize + 1;
-            let cuts: Vec<_> = self.trees.iter().map(|tree| &tree.cuts).collect();
-            let mut scores = vec![0.0; cuts.len() * (until - from)];
-            add_scores_in(self.kernel, &cuts, rows.range(from, until), &self.scale, &mut scores);
-            for of_tree in scores.chunks_exact(until - from) {
-                for (sum, score) in sums[from..].iter_mut().zip(of_tree) {
-                    *sum += score;
-                }
-            }
-            for tree in &mut self.trees {
-                tree.take_until(rows.last().min(rows.first + until as u64), rows);
-            }
-            from = until;
-        }
     }
 
     /// Adds the attributions, from the trees as they were before the batch (absent where a tree still is).
@@ -188,6 +166,48 @@ impl Forest {
         }
         for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.dimensions)) {
             out[row].attribution = Some(Attribution::from_dimensions(sums, self.measures, self.scale.factor()));
+        }
+    }
+}
+
+/// Adds the trees' scores of all rows but those it learns from to the sums, tree by tree, and lets the trees take in what comes
+/// up but for the last row, so that a tree that takes no other is still the tree that scored the rows.
+fn add_scores(kernel: Kernel, trees: &mut [Tree], rows: &Rows, scale: &Scale, sums: &mut [f64]) {
+    let count = rows.count();
+    let mut scores = vec![0.0; trees.len() * count];
+    let mut from = vec![rows.learning; trees.len()];
+    let mut found = Vec::new();
+    loop {
+        for (tree, from) in trees.iter_mut().zip(&from) {
+            tree.take_until(rows.last().min(rows.first + *from as u64), rows);
+        }
+        // up to and with the next point that a tree takes in, all meet the same tree
+        let until = |tree: &Tree| (tree.sampler.next().min(rows.last()) - rows.first) as usize + 1;
+        let open = trees.iter().zip(&from).filter(|(_, from)| **from < count);
+        let runs: Vec<Run> = open
+            .map(|(tree, &from)| Run {
+                cuts: &tree.cuts,
+                rows: from..until(tree),
+            })
+            .collect();
+        if runs.is_empty() {
+            break;
+        }
+        found.resize(runs.iter().map(|run| run.rows.len()).sum(), 0.0);
+        score(kernel, &runs, rows.points, scale, &mut found);
+        let mut found = found.as_slice();
+        for ((tree, from), scores) in trees.iter().zip(&mut from).zip(scores.chunks_exact_mut(count)) {
+            if *from < count {
+                let run = *from..until(tree);
+                let (own, rest) = found.split_at(run.len());
+                scores[run.clone()].copy_from_slice(own);
+                (*from, found) = (run.end, rest);
+            }
+        }
+    }
+    for scores in scores.chunks_exact(count) {
+        for (sum, score) in sums.iter_mut().zip(&scores[rows.learning..]) {
+            *sum += score;
         }
     }
 }

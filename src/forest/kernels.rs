@@ -5,8 +5,8 @@
 //! The only unsafe code of the forest: calls of functions compiled for instructions, made with the proof that the processor has
 //! them, and loads from places that were compared with the length of what they lie in.
 
-use super::cut_tree::CutTree;
 use super::scale::Scale;
+use super::score::Run;
 
 /// Calls `function::<D>(wide, arguments…)` by the kernel, with `D` the given number of dimensions where a variant exists and 0
 /// where not.
@@ -100,12 +100,12 @@ pub(super) struct Wide(());
 
 #[cfg(target_arch = "x86_64")]
 impl Wide {
-    /// Adds the scores of all rows of `points` in all of the trees, which have cuts; `sums` has a row per tree. `D` is at most 8.
+    /// The scores of the runs, one after the other, in trees that have cuts; `D` is at most 8.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub(super) fn add_scores<const D: usize>(self, trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
+    pub(super) fn score<const D: usize>(self, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
         // SAFETY: that there is a `Wide` says that the processor has the instructions.
-        unsafe { wide::add_scores::<D>(trees, points, scale, sums) }
+        unsafe { wide::score::<D>(runs, points, scale, scores) }
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) enum Wide {}
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Wide {
-    pub(super) fn add_scores<const D: usize>(self, _: &[&CutTree], _: &[f32], _: &Scale, _: &mut [f64]) {
+    pub(super) fn score<const D: usize>(self, _: &[Run], _: &[f32], _: &Scale, _: &mut [f64]) {
         match self {}
     }
 }

@@ -6,6 +6,8 @@
 //! Points go down in groups, so that the processor has other work while it waits for a node, and up in strides without a
 //! branch: where the point lies inside a box it lies inside all above, p is 0 from there on and changes nothing.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::bounds;
@@ -35,60 +37,60 @@ struct Meeting<'a> {
     point: &'a [f32],
 }
 
-impl CutTree {
-    /// Adds this tree's score of each row of `points` to the row's sum.
-    pub(super) fn add_scores(&self, kernel: Kernel, points: &[f32], scale: &Scale, sums: &mut [f64]) {
-        kernel!(kernel, self.dimensions, add_scores(&[self], points, scale, sums));
-    }
+/// Rows that meet the same tree.
+pub(super) struct Run<'a> {
+    pub(super) cuts: &'a CutTree,
+    pub(super) rows: Range<usize>,
+}
 
+/// The scores of the runs' rows of `points`, one run after the other; all trees have the same dimensions.
+pub(super) fn score(kernel: Kernel, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+    let dimensions = runs.first().map_or(1, |run| run.cuts.dimensions);
+    kernel!(kernel, dimensions, score_runs(runs, points, scale, scores));
+}
+
+/// `D` is the number of dimensions, at most [`Link::DIMENSIONS`], or 0 for any.
+#[inline(always)]
+fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+    let Some(first) = runs.first() else { return };
+    let width = if D > 0 { D } else { first.cuts.dimensions };
+    let has_cuts = |run: &Run| run.cuts.root.is_some_and(|root| !root.is_leaf());
+    if let Some(wide) = wide
+        && (1..=8).contains(&D)
+        && runs.iter().all(has_cuts)
+    {
+        return wide.score::<D>(runs, points, scale, scores);
+    }
+    let mut meetings = runs.iter().flat_map(|run| {
+        let points = points[run.rows.start * width..run.rows.end * width].chunks_exact(width);
+        points.map(|point| Meeting { cuts: run.cuts, point })
+    });
+    for scores in scores.chunks_mut(GROUP) {
+        let mut group: SmallVec<[Meeting; GROUP]> = meetings.by_ref().take(GROUP).collect();
+        let Some(&last) = group.last() else { return };
+        group.resize(GROUP, last);
+        if let Ok(group) = group.into_inner() {
+            score_group::<D>(&group, scale, scores);
+        }
+    }
+}
+
+/// The first meetings' scores, as many as there is room for.
+#[inline(always)]
+fn score_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, scores: &mut [f64]) {
+    let ends = descend_together::<D>(group);
+    for ((meeting, end), score) in group.iter().zip(ends).zip(scores) {
+        *score = end.map_or(0.0, |(leaf, depth)| score_from::<D>(meeting, leaf, depth, scale));
+    }
+}
+
+impl CutTree {
     /// The score of a point that no cut above the leaf it falls to separates: it may be the leaf's.
     pub(super) fn leaf_score(&self, leaf: usize, depth: usize, point: &[f32], scale: &Scale) -> f64 {
         if self.point(leaf) == point {
             scale.seen(depth, self.leaves[leaf].mass)
         } else {
             scale.unseen(depth)
-        }
-    }
-}
-
-/// Adds the scores of a few points in many trees of equal dimensions, the trees side by side; `sums` has a row per tree.
-pub(super) fn add_scores_in(kernel: Kernel, trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
-    let dimensions = trees.first().map_or(1, |tree| tree.dimensions);
-    kernel!(kernel, dimensions, add_scores(trees, points, scale, sums));
-}
-
-/// `D` is the number of dimensions, at most [`Link::DIMENSIONS`], or 0 for any.
-#[inline(always)]
-fn add_scores<const D: usize>(wide: Option<Wide>, trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
-    let Some(first) = trees.first() else { return };
-    let width = if D > 0 { D } else { first.dimensions };
-    let have_cuts = |tree: &&CutTree| tree.root.is_some_and(|root| !root.is_leaf());
-    if let Some(wide) = wide
-        && (1..=8).contains(&D)
-        && trees.iter().all(have_cuts)
-    {
-        return wide.add_scores::<D>(trees, points, scale, sums);
-    }
-    let mut meetings = trees
-        .iter()
-        .flat_map(|&cuts| points.chunks_exact(width).map(move |point| Meeting { cuts, point }));
-    for sums in sums.chunks_mut(GROUP) {
-        let mut group: SmallVec<[Meeting; GROUP]> = meetings.by_ref().take(GROUP).collect();
-        let Some(&last) = group.last() else { return };
-        group.resize(GROUP, last);
-        if let Ok(group) = group.into_inner() {
-            add_group::<D>(&group, scale, sums);
-        }
-    }
-}
-
-/// Adds the first meetings' scores, as many as there are sums.
-#[inline(always)]
-fn add_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, sums: &mut [f64]) {
-    let ends = descend_together::<D>(group);
-    for ((meeting, end), sum) in group.iter().zip(ends).zip(sums) {
-        if let Some((leaf, depth)) = end {
-            *sum += score_from::<D>(meeting, leaf, depth, scale);
         }
     }
 }
@@ -107,7 +109,11 @@ fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize,
                 // who is down waits, without a branch: the top node stands in for the one it does not need
                 let at = link.node_or_top();
                 let node = node.get(at.index()).unwrap_or(&WAIT);
-                let dimension = if D > 0 { at.dimension() } else { group[lane].cuts.dimension(at) };
+                let dimension = if D > 0 {
+                    at.dimension()
+                } else {
+                    group[lane].cuts.dimension(at)
+                };
                 let right = points[lane][dimension] > node.cut;
                 links[lane] = link.or(node.children[usize::from(right)]);
                 depths[lane] += link.depth();

@@ -9,11 +9,12 @@ use std::arch::x86_64::*;
 use std::mem::offset_of;
 
 use super::super::bounds;
-use super::super::cut_tree::{CutTree, Link, Node, TOP};
+use super::super::cut_tree::{Link, Node, TOP};
 use super::super::scale::Scale;
+use super::super::score::Run;
 
 /// Most ways that are taken together.
-const WAYS: usize = 128;
+const WAYS: usize = 256;
 
 /// Lanes of a vector of words.
 const LANES: usize = 16;
@@ -41,11 +42,11 @@ const LEAF: u32 = Link::LEAF_0.bits() as u32;
 
 /// Ways from the roots to the ends, by their number; room for a vector beyond the last.
 struct Ways<'a> {
-    trees: &'a [&'a CutTree],
+    runs: &'a [Run<'a>],
     points: &'a [f32],
     count: usize,
-    /// Its tree.
-    tree: [u16; WAYS + 1],
+    /// Its run.
+    run: [u16; WAYS],
     /// Where in `points` its row begins.
     from: [u32; WAYS + LANES],
     /// The first word of its tree's nodes, as an address.
@@ -73,20 +74,19 @@ struct Climber<'a, const D: usize> {
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], scale: &Scale, sums: &mut [f64]) {
+pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
     const { assert!(D <= 8) };
-    assert!(0 < D && points.len() < MOST_VALUES && trees.len() < usize::from(u16::MAX));
-    for tree in trees {
+    assert!(0 < D && points.len() < MOST_VALUES && runs.len() < usize::from(u16::MAX));
+    for Run { cuts: tree, .. } in runs {
         let nodes = tree.nodes.len();
         assert!(tree.dimensions == D && 0 < nodes && nodes <= MOST_NODES);
         assert!(tree.boxes.len() == nodes * bounds::width(D) && tree.node_parents.len() == nodes);
     }
-    let rows = points.len() / D;
     let mut ways = Ways {
-        trees,
+        runs,
         points,
         count: 0,
-        tree: [0; WAYS + 1],
+        run: [0; WAYS],
         from: [0; WAYS + LANES],
         nodes: [0; WAYS + LANES],
         most: [0; WAYS + LANES],
@@ -94,41 +94,41 @@ pub(super) fn add_scores<const D: usize>(trees: &[&CutTree], points: &[f32], sca
         depth: [0; WAYS + LANES],
         node: [u32::from(TOP); WAYS + LANES],
     };
-    let (mut tree, mut row) = (0, 0);
-    for sums in sums.chunks_mut(WAYS) {
-        ways.count = sums.len();
-        for way in 0..sums.len() {
-            let cuts = trees[tree];
-            ways.tree[way] = tree as u16;
+    let mut meetings = runs
+        .iter()
+        .enumerate()
+        .flat_map(|(run, of)| of.rows.clone().map(move |row| (run, row)));
+    for scores in scores.chunks_mut(WAYS) {
+        ways.count = 0;
+        for (way, (run, row)) in meetings.by_ref().take(scores.len()).enumerate() {
+            let cuts = runs[run].cuts;
+            ways.run[way] = run as u16;
             ways.from[way] = (row * D) as u32;
             ways.nodes[way] = cuts.nodes.as_ptr() as u64;
             ways.most[way] = cuts.nodes.len() as u32;
             ways.link[way] = cuts.root.map_or(LEAF, |root| u32::from(root.bits()));
-            row += 1;
-            if row == rows {
-                (tree, row) = (tree + 1, 0);
-            }
+            ways.count = way + 1;
         }
-        ways.link[sums.len()..].fill(LEAF);
-        for first in (0..sums.len()).step_by(GROUPS * LANES) {
-            match (sums.len() - first).div_ceil(LANES) {
+        ways.link[ways.count..].fill(LEAF);
+        for first in (0..ways.count).step_by(GROUPS * LANES) {
+            match (ways.count - first).div_ceil(LANES) {
                 1 => descend::<1>(&mut ways, first),
                 2 => descend::<2>(&mut ways, first),
                 3 => descend::<3>(&mut ways, first),
                 _ => descend::<GROUPS>(&mut ways, first),
             }
         }
-        let mut scores = [0.0; WAYS + 1];
-        climb::<D>(&ways, scale, &mut scores);
-        for (way, (sum, &score)) in sums.iter_mut().zip(&scores).enumerate() {
-            let (cuts, depth) = (trees[usize::from(ways.tree[way])], ways.depth[way] as usize);
+        if ways.count > 0 {
+            climb::<D>(&ways, scale, scores);
+        }
+        for (way, score) in scores.iter_mut().enumerate().take(ways.count) {
+            let depth = ways.depth[way] as usize;
             // a point that the tree holds lies in all boxes above it: nothing has changed its score
-            *sum += if score == scale.unseen(depth) {
-                let from = ways.from[way] as usize;
-                cuts.leaf_score((ways.link[way] & 0x3ff) as usize, depth, &points[from..from + D], scale)
-            } else {
-                score
-            };
+            if *score == scale.unseen(depth) {
+                let (cuts, from) = (runs[usize::from(ways.run[way])].cuts, ways.from[way] as usize);
+                let leaf = Link::from_bits(ways.link[way] as u16).index();
+                *score = cuts.leaf_score(leaf, depth, &points[from..from + D], scale);
+            }
         }
     }
 }
@@ -161,7 +161,8 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
                 let go = _mm512_testn_epi32_mask(link, leaf);
                 let index = _mm512_and_si512(link, index_bits);
                 let value = _mm512_add_epi32(from[group], _mm512_srli_epi32::<10>(link));
-                let sound = _mm512_cmplt_epu32_mask(index, most_nodes[group]) & _mm512_cmplt_epu32_mask(value, most_values);
+                let sound =
+                    _mm512_cmplt_epu32_mask(index, most_nodes[group]) & _mm512_cmplt_epu32_mask(value, most_values);
                 assert!(sound & go == go, "a link leads to a node and a dimension of the points");
                 let place = |half, nodes| _mm512_add_epi64(nodes, _mm512_slli_epi64::<3>(_mm512_cvtepu32_epi64(half)));
                 let low_place = place(_mm512_castsi512_si256(index), low[group]);
@@ -171,7 +172,8 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
                 // nodes of the way's own tree, and the place is the address of its nodes and eight bytes for each before it.
                 let low_node = unsafe { _mm512_mask_i64gather_epi64::<1>(zero, go as u8, low_place, std::ptr::null()) };
                 // SAFETY: as above, for the other eight ways.
-                let high_node = unsafe { _mm512_mask_i64gather_epi64::<1>(zero, (go >> 8) as u8, high_place, std::ptr::null()) };
+                let high_node =
+                    unsafe { _mm512_mask_i64gather_epi64::<1>(zero, (go >> 8) as u8, high_place, std::ptr::null()) };
                 let points = ways.points.as_ptr();
                 // SAFETY: in the lanes loaded `value` was just asserted to be less than the number of values, and that is less
                 // than 2^24, so that the place is positive also as the signed number it is taken for.
@@ -206,24 +208,29 @@ struct Eight {
 /// Goes up from the ends; the scores are those of points that their trees do not hold.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 #[allow(unsafe_code)]
-fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64; WAYS + 1]) {
+fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64]) {
     let unseen = scale.unseen_by_depth();
     let most_depths = _mm256_set1_epi32(unseen.len() as i32);
     let at_depth = |depths: __m256i| {
-        assert!(_mm256_cmplt_epu32_mask(depths, most_depths) == !0, "depths are on the scale");
+        assert!(
+            _mm256_cmplt_epu32_mask(depths, most_depths) == !0,
+            "depths are on the scale"
+        );
         // SAFETY: all eight depths were just asserted to be less than the number of values.
         unsafe { _mm512_i32gather_pd::<8>(depths, unseen.as_ptr()) }
     };
     let (one, none) = (_mm256_set1_epi32(1), _mm256_set1_epi32(WAYS as i32));
     let count = _mm256_set1_epi32(ways.count as i32);
     let climber = |way: usize| {
-        let cuts = ways.trees[usize::from(ways.tree[way])];
+        let cuts = ways.runs[usize::from(ways.run[way])].cuts;
         Climber::<D> {
             boxes: cuts.boxes.as_ptr(),
             parents: cuts.node_parents.as_ptr(),
             nodes: cuts.nodes.len() as u32,
             node: ways.node[way],
-            point: ways.points[ways.from[way] as usize..].first_chunk().expect("a value per dimension"),
+            point: ways.points[ways.from[way] as usize..]
+                .first_chunk()
+                .expect("a value per dimension"),
         }
     };
     let nowhere = Climber {
@@ -236,7 +243,10 @@ fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64; WAYS + 1
     }
     let mut next = 0;
     let mut take = |eight: &mut Eight, free: u8, depth: &[u32; WAYS + LANES]| {
-        let numbers = _mm256_add_epi32(_mm256_set1_epi32(next as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        let numbers = _mm256_add_epi32(
+            _mm256_set1_epi32(next as i32),
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        );
         let numbers = _mm256_mask_mov_epi32(none, _mm256_cmplt_epu32_mask(numbers, count), numbers);
         eight.numbers = _mm256_mask_expand_epi32(eight.numbers, free, numbers);
         eight.depths = _mm256_mask_expand_epi32(eight.depths, free, half_at(depth, next));
@@ -274,7 +284,9 @@ fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64; WAYS + 1
             let arrived = !go_on;
             there += (arrived & _mm256_cmplt_epu32_mask(eight.numbers, count)).count_ones() as usize;
             for (number, score) in numbers.into_iter().zip(doubles_of(eight.scores)) {
-                scores[number as usize] = score;
+                if let Some(own) = scores.get_mut(number as usize) {
+                    *own = score;
+                }
             }
             take(eight, arrived, &ways.depth);
         }
@@ -290,7 +302,7 @@ fn next_box<const D: usize>(climber: &mut Climber<D>) -> (__m512d, f64) {
     assert!(climber.node < climber.nodes, "parents are nodes");
     let held = const { ((1u16 << D) - 1) as u8 };
     // SAFETY: of each eight values the mask lets through the first `D`, which the point has. The node was just asserted to be less
-    // than the number of nodes: `add_scores` has compared that number with the lengths of the boxes, `width(D)` doubles for each
+    // than the number of nodes: `score` has compared that number with the lengths of the boxes, `width(D)` doubles for each
     // node of which the first is the range and the others are twice `D` floats, and of the parents.
     let (x, low, high, range) = unsafe {
         let stored = climber.boxes.add(node * const { bounds::width(D) });
@@ -314,7 +326,12 @@ fn next_box<const D: usize>(climber: &mut Climber<D>) -> (__m512d, f64) {
 #[inline]
 fn totals(of: [__m512d; ABREAST]) -> __m512d {
     let quads = |a, b| _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
-    let pairs = |ab, cd| _mm512_add_pd(_mm512_shuffle_f64x2::<0x88>(ab, cd), _mm512_shuffle_f64x2::<0xdd>(ab, cd));
+    let pairs = |ab, cd| {
+        _mm512_add_pd(
+            _mm512_shuffle_f64x2::<0x88>(ab, cd),
+            _mm512_shuffle_f64x2::<0xdd>(ab, cd),
+        )
+    };
     let even = pairs(quads(of[0], of[2]), quads(of[4], of[6]));
     let odd = pairs(quads(of[1], of[3]), quads(of[5], of[7]));
     _mm512_add_pd(_mm512_unpacklo_pd(even, odd), _mm512_unpackhi_pd(even, odd))

@@ -156,7 +156,8 @@ impl CutTree {
         if self.leaves.len() != leaves {
             return Err(StateError::Damaged);
         }
-        self.boxes.resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
+        self.boxes
+            .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
         for (dimension, node) in dimensions.into_iter().rev().zip((1..self.nodes.len()).rev()) {
             self.refresh(node);
             let Node {
