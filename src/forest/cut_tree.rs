@@ -1,7 +1,9 @@
 //! The layout of one random cut tree, and the ways through it.
 //!
-//! Flat arrays that grow with the sample: 12 bytes per inner node, boxes and points apart, so that the way down stays in a few
+//! Flat arrays that grow with the sample: 8 bytes per inner node, boxes and points apart, so that the way down stays in a few
 //! cache lines. A leaf is a distinct point with the number of its copies in the sample. In: points; out: leaves.
+
+use super::bounds;
 
 /// The absent leaf: the end of the list of free ones.
 pub(super) const NONE: u16 = u16::MAX;
@@ -10,28 +12,37 @@ pub(super) const NONE: u16 = u16::MAX;
 /// need no branch for their end. Also the end of the list of free nodes.
 pub(super) const TOP: u16 = 0;
 
-/// A reference to a node or leaf: bit 31 says leaf, bits 12–30 hold the dimension a node cuts (known before the node itself is
-/// loaded, which shortens the wait on the way down), bits 0–11 its index.
+/// A reference to a node or leaf: bit 15 says leaf, bits 10–14 hold the low bits of the dimension a node cuts (known before the
+/// node itself is loaded, which shortens the wait on the way down), bits 0–9 its index.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(super) struct Link(u32);
+pub(super) struct Link(u16);
 
 impl Link {
-    const LEAF: u32 = 1 << 31;
+    const LEAF: u16 = 1 << 15;
 
-    pub(super) fn bits(self) -> u32 {
+    /// Dimensions that links tell apart.
+    pub(super) const DIMENSIONS: usize = 32;
+
+    pub(super) const fn bits(self) -> u16 {
         self.0
+    }
+
+    pub(super) fn from_bits(bits: u16) -> Link {
+        Link(bits)
     }
 
     /// The first leaf.
     pub(super) const LEAF_0: Link = Link(Link::LEAF);
 
+    /// `index` is below 1,024.
     pub(super) fn leaf(index: u16) -> Link {
-        Link(Link::LEAF | u32::from(index))
+        Link(Link::LEAF | index)
     }
 
+    /// `index` is below 1,024.
     pub(super) fn node(index: u16, dimension: usize) -> Link {
-        Link(((dimension as u32) << 12) | u32::from(index))
+        Link(((dimension % Link::DIMENSIONS) as u16) << 10 | index)
     }
 
     #[inline(always)]
@@ -41,14 +52,13 @@ impl Link {
 
     #[inline(always)]
     pub(super) fn index(self) -> usize {
-        (self.0 & 0xfff) as usize
+        usize::from(self.0 & 0x3ff)
     }
 
-    /// The place and dimension of the node, for a leaf those of the top node; without a branch.
+    /// The node, for a leaf the top node; without a branch.
     #[inline(always)]
-    pub(super) fn step(self) -> (usize, usize) {
-        let of_node = self.0 & !self.all_if_leaf();
-        ((of_node & 0xfff) as usize, (of_node >> 12) as usize)
+    pub(super) fn node_or_top(self) -> Link {
+        Link(self.0 & !self.all_if_leaf())
     }
 
     /// This link if it is a leaf, else the other; without a branch.
@@ -61,13 +71,13 @@ impl Link {
     /// 0 for a leaf, else 1.
     #[inline(always)]
     pub(super) fn depth(self) -> u32 {
-        1 - (self.0 >> 31)
+        1 - u32::from(self.0 >> 15)
     }
 
     /// All bits set for a leaf, else none.
     #[inline(always)]
-    fn all_if_leaf(self) -> u32 {
-        (self.0 as i32 >> 31) as u32
+    fn all_if_leaf(self) -> u16 {
+        (self.0 as i16 >> 15) as u16
     }
 
     /// Whether two links name the same leaf or node, whatever they say of its dimension.
@@ -75,9 +85,10 @@ impl Link {
         (self.is_leaf(), self.index()) == (other.is_leaf(), other.index())
     }
 
+    /// The dimension a node cuts, in a tree of at most [`DIMENSIONS`](Self::DIMENSIONS).
     #[inline(always)]
     pub(super) fn dimension(self) -> usize {
-        ((self.0 & !Link::LEAF) >> 12) as usize
+        usize::from(self.0 >> 10 & 0x1f)
     }
 }
 
@@ -104,8 +115,10 @@ pub(super) struct CutTree {
     /// `None` while the tree is empty.
     pub(super) root: Option<Link>,
     pub(super) nodes: Vec<Node>,
-    /// A box per node, see [`super::bounds`].
-    pub(super) boxes: Vec<f32>,
+    /// The dimension each node cuts, where the links have no room for it; else empty.
+    pub(super) cut_dimensions: Vec<u16>,
+    /// A box per node, as [`super::bounds`] stores it.
+    pub(super) boxes: Vec<f64>,
     pub(super) node_parents: Vec<u16>,
     pub(super) leaves: Vec<Leaf>,
     pub(super) points: Vec<f32>,
@@ -121,6 +134,7 @@ impl CutTree {
             capacity,
             root: None,
             nodes: Vec::new(),
+            cut_dimensions: Vec::new(),
             boxes: Vec::new(),
             node_parents: Vec::new(),
             leaves: Vec::new(),
@@ -130,16 +144,40 @@ impl CutTree {
         }
     }
 
-    /// The lows and highs of a node's box.
+    /// The dimension a node cuts.
     #[inline(always)]
-    pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
-        let width = 2 * self.dimensions;
-        self.boxes[node * width..(node + 1) * width].split_at(self.dimensions)
+    pub(super) fn dimension(&self, link: Link) -> usize {
+        match self.cut_dimensions.get(link.index()) {
+            Some(&dimension) => usize::from(dimension),
+            None => link.dimension(),
+        }
     }
 
-    pub(super) fn bounds_mut(&mut self, node: usize) -> &mut [f32] {
-        let width = 2 * self.dimensions;
+    /// A link to a node, which from now on cuts this dimension.
+    pub(super) fn link(&mut self, node: u16, dimension: usize) -> Link {
+        if self.dimensions > Link::DIMENSIONS {
+            self.cut_dimensions.resize(self.nodes.len(), 0);
+            self.cut_dimensions[usize::from(node)] = dimension as u16;
+        }
+        Link::node(node, dimension)
+    }
+
+    /// The stored box of a node.
+    #[inline(always)]
+    pub(super) fn stored_box(&self, node: usize) -> &[f64] {
+        let width = bounds::width(self.dimensions);
+        &self.boxes[node * width..(node + 1) * width]
+    }
+
+    pub(super) fn stored_box_mut(&mut self, node: usize) -> &mut [f64] {
+        let width = bounds::width(self.dimensions);
         &mut self.boxes[node * width..(node + 1) * width]
+    }
+
+    /// The lows and highs of a node's box.
+    pub(super) fn bounds(&self, node: usize) -> (&[f32], &[f32]) {
+        let (_, lows, highs) = bounds::parts(self.stored_box(node));
+        (lows, highs)
     }
 
     #[inline(always)]
@@ -176,7 +214,7 @@ impl CutTree {
         let mut depth = 0;
         while !link.is_leaf() {
             let node = &self.nodes[link.index()];
-            link = node.children[usize::from(point[link.dimension()] > node.cut)];
+            link = node.children[usize::from(point[self.dimension(link)] > node.cut)];
             depth += 1;
         }
         (link.index(), depth)
@@ -184,8 +222,9 @@ impl CutTree {
 
     pub(super) fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
-            + (self.boxes.capacity() + self.points.capacity()) * size_of::<f32>()
-            + self.node_parents.capacity() * size_of::<u16>()
+            + self.boxes.capacity() * size_of::<f64>()
+            + self.points.capacity() * size_of::<f32>()
+            + (self.node_parents.capacity() + self.cut_dimensions.capacity()) * size_of::<u16>()
             + self.leaves.capacity() * size_of::<Leaf>()
     }
 }

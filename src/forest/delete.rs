@@ -1,6 +1,9 @@
 //! Taking a point out of a cut tree. In: its leaf; out: the tree as if the point had not been kept: the sibling moves up, and
 //! the boxes above shrink as far as they rested on the point.
 
+use smallvec::SmallVec;
+
+use super::bounds;
 use super::cut_tree::{CutTree, Link, TOP};
 
 impl CutTree {
@@ -35,26 +38,16 @@ impl CutTree {
 
     /// Sets a node's box to the union of its children's; says whether that changed it.
     pub(super) fn refresh(&mut self, node: usize) -> bool {
-        let dimensions = self.dimensions;
         let [left, right] = self.nodes[node].children;
-        let mut changed = false;
-        for d in 0..dimensions {
-            let ((left_lows, left_highs), (right_lows, right_highs)) = (self.extent(left), self.extent(right));
-            let low = if right_lows[d] < left_lows[d] {
-                right_lows[d]
-            } else {
-                left_lows[d]
-            };
-            let high = if right_highs[d] > left_highs[d] {
-                right_highs[d]
-            } else {
-                left_highs[d]
-            };
-            let bounds = self.bounds_mut(node);
-            changed |= bounds[d] != low || bounds[dimensions + d] != high;
-            bounds[d] = low;
-            bounds[dimensions + d] = high;
-        }
-        changed
+        let mut sides: SmallVec<[(f32, f32); 8]> = SmallVec::with_capacity(self.dimensions);
+        let ((left_lows, left_highs), (right_lows, right_highs)) = (self.extent(left), self.extent(right));
+        let (lows, highs) = (left_lows.iter().zip(right_lows), left_highs.iter().zip(right_highs));
+        sides.extend(lows.zip(highs).map(|((&low, &other_low), (&high, &other_high))| {
+            (
+                if other_low < low { other_low } else { low },
+                if other_high > high { other_high } else { high },
+            )
+        }));
+        bounds::set(self.stored_box_mut(node), |dimension| sides[dimension])
     }
 }

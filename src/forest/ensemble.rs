@@ -9,15 +9,18 @@ use super::grid::on_grid;
 use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::scale::Scale;
-use super::score::add_scores_in;
+use super::score::{Run, score};
 use super::spare::Spare;
 use super::tree::{Rows, Tree};
 
 /// Most points taken through a tree at once; bounds the copies and the sums.
 pub(super) const BATCH: usize = 256;
 
-/// Batches of fewer points meet all trees side by side.
-const FEW: usize = 17;
+/// Meetings of a point and a tree that are kept to be added in the trees' order.
+const TOGETHER: usize = 4096;
+
+/// Trees side by side, at least.
+const LEAST_TREES: usize = 8;
 
 /// What a forest says of one point.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,41 +165,10 @@ impl Forest {
                 tree.keep(rows.last(), before, spare);
             }
         }
-        if rows.learning == 0 && sums.len() < FEW {
-            return self.add_few_scores(rows, sums);
+        let together = (TOGETHER / rows.count()).max(LEAST_TREES);
+        for trees in self.trees.chunks_mut(together) {
+            add_scores(self.kernel, trees, rows, &self.scale, sums);
         }
-        let mut scores = vec![0.0; sums.len()];
-        for tree in &mut self.trees {
-            scores.fill(0.0);
-            tree.score_rows(self.kernel, rows, &self.scale, &mut scores);
-            add_on_grid(&scores, sums);
-        }
-    }
-
-    /// The same with the trees side by side, where rows alone would leave the processor waiting.
-    fn add_few_scores(&mut self, rows: &Rows, sums: &mut [f64]) {
-        let count = sums.len();
-        let mut scores = vec![0.0; self.trees.len() * count];
-        let (mut unchanged, mut places) = (
-            Vec::with_capacity(self.trees.len()),
-            Vec::with_capacity(self.trees.len()),
-        );
-        for (index, (tree, scores)) in self.trees.iter_mut().zip(scores.chunks_exact_mut(count)).enumerate() {
-            if tree.sampler.next() < rows.last() {
-                tree.score_rows(self.kernel, rows, &self.scale, scores);
-            } else {
-                unchanged.push(&tree.cuts);
-                places.push(index);
-            }
-        }
-        let mut met = vec![0.0; unchanged.len() * count];
-        add_scores_in(self.kernel, &unchanged, rows.points, &self.scale, &mut met);
-        for (place, met) in places.into_iter().zip(met.chunks_exact(count)) {
-            scores[place * count..(place + 1) * count].copy_from_slice(met);
-        }
-        scores
-            .chunks_exact(count)
-            .for_each(|of_tree| add_on_grid(of_tree, sums));
     }
 
     /// Adds the attributions, from the trees as they were before the batch (absent where a tree still is).
@@ -227,9 +199,44 @@ impl Forest {
     }
 }
 
-/// Adds one tree's scores to the sums.
-fn add_on_grid(scores: &[f64], sums: &mut [f64]) {
-    for (sum, score) in sums.iter_mut().zip(scores) {
-        *sum += on_grid(*score);
+/// Adds the trees' scores of all rows but those it learns from to the sums, tree by tree, and lets the trees take in what comes
+/// up but for the last row, so that a tree that takes no other is still the tree that scored the rows.
+fn add_scores(kernel: Kernel, trees: &mut [Tree], rows: &Rows, scale: &Scale, sums: &mut [f64]) {
+    let count = rows.count();
+    let mut scores = vec![0.0; trees.len() * count];
+    let mut from = vec![rows.learning; trees.len()];
+    let mut found = Vec::new();
+    loop {
+        for (tree, from) in trees.iter_mut().zip(&from) {
+            tree.take_until(rows.last().min(rows.first + *from as u64), rows);
+        }
+        // up to and with the next point that a tree takes in, all meet the same tree
+        let until = |tree: &Tree| (tree.sampler.next().min(rows.last()) - rows.first) as usize + 1;
+        let open = trees.iter().zip(&from).filter(|(_, from)| **from < count);
+        let runs: Vec<Run> = open
+            .map(|(tree, &from)| Run {
+                cuts: &tree.cuts,
+                rows: from..until(tree),
+            })
+            .collect();
+        if runs.is_empty() {
+            break;
+        }
+        found.resize(runs.iter().map(|run| run.rows.len()).sum(), 0.0);
+        score(kernel, &runs, rows.points, scale, &mut found);
+        let mut found = found.as_slice();
+        for ((tree, from), scores) in trees.iter().zip(&mut from).zip(scores.chunks_exact_mut(count)) {
+            if *from < count {
+                let run = *from..until(tree);
+                let (own, rest) = found.split_at(run.len());
+                scores[run.clone()].copy_from_slice(own);
+                (*from, found) = (run.end, rest);
+            }
+        }
+    }
+    for scores in scores.chunks_exact(count) {
+        for (sum, score) in sums.iter_mut().zip(&scores[rows.learning..]) {
+            *sum += on_grid(*score);
+        }
     }
 }

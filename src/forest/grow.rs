@@ -4,7 +4,7 @@
 //! the two becomes the point's parent. Whether a cut separates has probability excess / (range + excess) and, if so, its place
 //! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
 
-use super::bounds::{gap, reach, widen};
+use super::bounds::{self, gap, reach, widen};
 use super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
 use super::random::Stream;
 
@@ -29,10 +29,10 @@ impl CutTree {
                 if at.is_leaf() || place < outside.excess {
                     return self.split(at, point, place);
                 }
-                widen(self.bounds_mut(at.index()), point);
+                widen(self.stored_box_mut(at.index()), point);
             }
             let node = &self.nodes[at.index()];
-            at = node.children[usize::from(point[at.dimension()] > node.cut)];
+            at = node.children[usize::from(point[self.dimension(at)] > node.cut)];
         }
     }
 
@@ -48,7 +48,7 @@ impl CutTree {
             [at, Link::leaf(leaf)]
         };
         self.nodes[index as usize] = Node { cut, children };
-        let link = Link::node(index, dimension);
+        let link = self.link(index, dimension);
         self.hang(above, at, link);
         self.set_parent(at, index);
         leaf
@@ -103,24 +103,25 @@ impl CutTree {
                 children: [below; 2],
             });
             self.node_parents.push(TOP);
-            self.boxes.resize(self.nodes.len() * 2 * self.dimensions, 0.0);
-            self.nodes.len() - 1
+            self.boxes
+                .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
+            self.nodes.len() as u16 - 1
         } else {
             self.free_node = self.node_parents[index as usize];
-            index as usize
+            index
         };
-        let (width, dimensions) = (2 * self.dimensions, self.dimensions);
-        let from = below.index() * if below.is_leaf() { dimensions } else { width };
-        let to = index * width;
+        let width = bounds::width(self.dimensions);
+        let stored = &mut self.boxes[usize::from(index) * width..][..width];
         if below.is_leaf() {
-            let stored = &self.points[from..from + dimensions];
-            self.boxes[to..to + dimensions].copy_from_slice(stored);
-            self.boxes[to + dimensions..to + width].copy_from_slice(stored);
+            let held = &self.points[below.index() * self.dimensions..][..self.dimensions];
+            bounds::set(stored, |dimension| (held[dimension], held[dimension]));
+            widen(stored, point);
         } else {
-            self.boxes.copy_within(from..from + width, to);
+            let from = below.index() * width;
+            self.boxes.copy_within(from..from + width, usize::from(index) * width);
+            widen(self.stored_box_mut(usize::from(index)), point);
         }
-        widen(self.bounds_mut(index), point);
-        index as u16
+        index
     }
 
     /// Makes [`TOP`] the first of the nodes.
@@ -130,8 +131,8 @@ impl CutTree {
             children: [Link::leaf(0); 2],
         });
         self.node_parents.push(TOP);
-        self.boxes.resize(self.dimensions, f32::NEG_INFINITY);
-        self.boxes.resize(2 * self.dimensions, f32::INFINITY);
+        self.boxes.resize(bounds::width(self.dimensions), 0.0);
+        bounds::set(&mut self.boxes, |_| (f32::NEG_INFINITY, f32::INFINITY));
     }
 
     /// Doubles all arrays at once, but never beyond what the sample can need.
@@ -141,7 +142,7 @@ impl CutTree {
             let more = held.max(16).min(self.capacity.saturating_sub(held));
             self.nodes.reserve_exact(more);
             self.node_parents.reserve_exact(more);
-            self.boxes.reserve_exact(more * 2 * self.dimensions);
+            self.boxes.reserve_exact(more * bounds::width(self.dimensions));
             let leaves = held + more;
             self.leaves.reserve_exact(leaves.saturating_sub(self.leaves.len()));
             self.points

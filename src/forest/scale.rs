@@ -41,6 +41,11 @@ impl Scale {
         self.unseen[depth]
     }
 
+    /// [`unseen`](Self::unseen) of all depths that there are.
+    pub(super) fn unseen_by_depth(&self) -> &[f64] {
+        &self.unseen
+    }
+
     /// The score of a point equal to a leaf of this depth that holds `mass` copies.
     ///
     /// AWS: (1 − m/2n) / (d + log2(1 + m)), the library's damped score, with m one short of two and more copies, as it counts

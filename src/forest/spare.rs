@@ -43,6 +43,7 @@ impl CutTree {
             node_parents,
             leaves,
             points,
+            cut_dimensions,
             free_node,
             free_leaf,
         } = of;
@@ -51,6 +52,7 @@ impl CutTree {
         self.node_parents.clone_from(node_parents);
         self.leaves.clone_from(leaves);
         self.points.clone_from(points);
+        self.cut_dimensions.clone_from(cut_dimensions);
         (self.dimensions, self.capacity, self.root) = (*dimensions, *capacity, *root);
         (self.free_node, self.free_leaf) = (*free_node, *free_leaf);
     }

@@ -1,12 +1,10 @@
-//! One tree of a forest: the cuts, the sample they hold, and the random stream of both. In: the rows of a batch; out: their
-//! scores added to sums, and the tree changed by those the sample takes in.
+//! One tree of a forest: the cuts, the sample they hold, and the random stream of both. In: the rows of a batch; out: the
+//! tree changed by those the sample takes in.
 
 use super::cut_tree::CutTree;
-use super::kernels::Kernel;
 use super::parameters::Parameters;
 use super::random::Stream;
 use super::sampler::Sampler;
-use super::scale::Scale;
 use super::spare::Spare;
 
 /// The points of a batch as the trees see them; at least one.
@@ -21,14 +19,10 @@ pub(super) struct Rows<'a> {
 
 impl Rows<'_> {
     pub(super) fn row(&self, row: usize) -> &[f32] {
-        self.range(row, row + 1)
+        &self.points[row * self.dimensions..(row + 1) * self.dimensions]
     }
 
-    fn range(&self, from: usize, until: usize) -> &[f32] {
-        &self.points[from * self.dimensions..until * self.dimensions]
-    }
-
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.points.len() / self.dimensions
     }
 
@@ -51,21 +45,6 @@ impl Tree {
             cuts: CutTree::new(parameters.dimensions(), parameters.sample_size),
             sampler: Sampler::new(parameters.sample_size, parameters.time_decay),
             random: Stream::new(parameters.seed, key, index as u64),
-        }
-    }
-
-    /// Adds the tree's scores to the sums and takes in what comes up, but for the last row, so that a tree that takes no
-    /// other is still the tree that scored the rows.
-    pub(super) fn score_rows(&mut self, kernel: Kernel, rows: &Rows, scale: &Scale, sums: &mut [f64]) {
-        let mut from = rows.learning;
-        self.take_until(rows.first + from as u64, rows);
-        while from < rows.count() {
-            // up to and with the next point taken in, all meet the same tree
-            let until = (self.sampler.next().min(rows.last()) - rows.first) as usize + 1;
-            let sums = &mut sums[from - rows.learning..until - rows.learning];
-            self.cuts.add_scores(kernel, rows.range(from, until), scale, sums);
-            self.take_until(rows.last().min(rows.first + until as u64), rows);
-            from = until;
         }
     }
 

@@ -3,6 +3,7 @@
 //! Per tree: how many random numbers it has drawn, the next step it takes, its cuts from the root down (a leaf is its point), and
 //! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
 
+use super::super::bounds;
 use super::super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
 use super::super::ensemble::Forest;
 use super::super::parameters::Parameters;
@@ -103,7 +104,7 @@ impl CutTree {
                 places[link.index()] = place;
                 place += 1;
             } else {
-                write_number(link.dimension() as u64 + 1, out);
+                write_number(self.dimension(link) as u64 + 1, out);
                 write_floats(&[self.nodes[link.index()].cut], out);
             }
         }
@@ -117,7 +118,7 @@ impl CutTree {
         self.points.reserve_exact(leaves * self.dimensions);
         self.nodes.reserve_exact(leaves);
         self.node_parents.reserve_exact(leaves);
-        self.boxes.reserve_exact(leaves * 2 * self.dimensions);
+        self.boxes.reserve_exact(leaves * bounds::width(self.dimensions));
         // the places still to fill: the parent, and which child of it
         let mut open = vec![(TOP, 0)];
         let mut dimensions = Vec::new();
@@ -143,7 +144,7 @@ impl CutTree {
                     self.node_parents.push(parent);
                     dimensions.push(cut - 1);
                     open.extend([(index, 1), (index, 0)]);
-                    Link::node(index, cut - 1)
+                    self.link(index, cut - 1)
                 }
                 _ => return Err(StateError::Damaged),
             };
@@ -155,7 +156,8 @@ impl CutTree {
         if self.leaves.len() != leaves {
             return Err(StateError::Damaged);
         }
-        self.boxes.resize(2 * self.dimensions * self.nodes.len(), 0.0);
+        self.boxes
+            .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
         for (dimension, node) in dimensions.into_iter().rev().zip((1..self.nodes.len()).rev()) {
             self.refresh(node);
             let Node {

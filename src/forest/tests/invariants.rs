@@ -33,7 +33,7 @@ fn shape(tree: &CutTree, link: Link) -> Shape {
     let bounds = [tree.extent(link).0, tree.extent(link).1].concat();
     let children = Box::new(node.children.map(|child| shape(tree, child)));
     Shape::Cut {
-        dimension: link.dimension(),
+        dimension: tree.dimension(link),
         cut: node.cut,
         bounds,
         children,
@@ -54,7 +54,7 @@ fn check(tree: &CutTree, link: Link, parent: u16, nodes: &mut usize, leaves: &mu
     let [mut points, right] = node
         .children
         .map(|child| check(tree, child, index as u16, nodes, leaves));
-    let at = link.dimension();
+    let at = tree.dimension(link);
     assert!(points.iter().all(|point| point[at] <= node.cut), "left of the cut");
     assert!(right.iter().all(|point| point[at] > node.cut), "right of the cut");
     points.extend(right);
