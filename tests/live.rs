@@ -345,6 +345,9 @@ fn readings_meet_the_devices_of_their_time(commit_interval: &str, all_is_committ
     assert_eq!(told(3), [0, 12, 0, 0]);
     assert_eq!(told(4), [0, 0, 0, 12]);
 
+    // A start over a state goes on with the version before a broken one.
+    scene.write("devices.csv", "nonsense\n");
+    Live::start(&scene, broker, "1", &more).end(&scene);
     fs::remove_file(scene.path("devices.csv")).expect("removed");
     for workers in ["1", "2"] {
         let output = format!("again{workers}");
