@@ -14,7 +14,7 @@ use crate::forest::{self, Parameters};
 use crate::judge::Trial;
 use crate::observe::Board;
 use crate::operators::{
-    Alerting, Committer, Committing, Delivery, Grouping, HandOver, Rows, Selection, Tumbling, UnknownDevices,
+    Alerting, Committer, Committing, Delivery, Grouping, HandOver, Room, Rows, Selection, Tumbling, UnknownDevices,
     WatermarkRules, witness,
 };
 use crate::record::{DeviceFrom, Fields, Parser, Scored};
@@ -30,6 +30,7 @@ pub struct Shared {
     pub sealer: Arc<Sealer>,
     pub payloads: Arc<PayloadSealer>,
     pub output: PathBuf,
+    pub state: PathBuf,
     /// The run's number among those that have taken up its folders.
     pub incarnation: u64,
     /// Of a live run.
@@ -235,6 +236,17 @@ impl Equipment {
                 Normalise::None => forest::Normalise::None,
                 Normalise::Standardise => forest::Normalise::Standardise,
             },
+        }
+    }
+
+    /// What scoring may keep in memory.
+    pub(super) fn room(&self) -> Room {
+        let count = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
+        let forest = &self.shared.settings.forest;
+        Room {
+            keys: count(forest.max_keys),
+            devices: count(forest.max_devices),
+            folder: self.shared.state.clone(),
         }
     }
 

@@ -44,6 +44,7 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
             equipment.forest_key(),
             equipment.forest_parameters(),
             equipment.detection(),
+            &equipment.room(),
             equipment.checkpoints(),
         ),
         false => unscored(readings),

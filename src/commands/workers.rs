@@ -131,6 +131,7 @@ pub(super) fn run_workers(
         sealer,
         payloads,
         output: task.output.clone(),
+        state: task.state.clone(),
         incarnation: fence.incarnation(),
         board: board.clone(),
         joined: joins(task),

@@ -76,7 +76,19 @@ fn build<'scope>(
         rule: Rule::Fixed(1.1),
         ranges: Ranges::default(),
     };
-    let scored = score(readings, by(&["manufacturer"]), parameters(2), detection, checkpoints);
+    let room = Room {
+        keys: 100,
+        devices: 100,
+        folder: std::env::temp_dir(), // where nothing is put away
+    };
+    let scored = score(
+        readings,
+        by(&["manufacturer"]),
+        parameters(2),
+        detection,
+        &room,
+        checkpoints,
+    );
     let windows = Tumbling {
         groupings: vec![by(&["device_id"]), by(&["manufacturer", "device_id"])],
         measures: 2,

@@ -53,7 +53,7 @@ pub use list_unknown::{UnknownDevices, list_unknown};
 pub use mark_late::mark_late;
 pub use parse::parse;
 pub use post::post;
-pub use score::{score, unscored};
+pub use score::{Room, score, unscored};
 pub use score_windows::score_windows;
 pub use select::{Selection, select};
 pub use shard::{DeviceKey, route_device, route_key};

@@ -30,12 +30,14 @@ use crate::snapshot::Checkpoints;
 mod deal;
 mod judge;
 mod points;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;
 mod trees;
 
 use deal::Deal;
+pub use room::Room;
 
 /// Scores every reading with the forest of its `key`; those that `detection` finds anomalous get an attribution and their threshold.
 pub fn score<'scope>(
@@ -43,6 +45,7 @@ pub fn score<'scope>(
     key: Grouping,
     parameters: Parameters,
     detection: Detection,
+    room: &Room,
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Scored> {
     let deal = Deal::new(&readings.scope(), parameters.trees);
@@ -50,7 +53,7 @@ pub fn score<'scope>(
         sources,
         trees,
         thresholds,
-    } = state::restored(checkpoints, &parameters, detection.rule, deal);
+    } = state::restored(checkpoints, &parameters, detection.rule, deal, room);
     let trees = Rc::new(RefCell::new(trees));
     let (points, epochs) = points::points(readings, key, &parameters, detection.ranges, deal, sources, checkpoints);
     let shares = trees::score(points, Rc::clone(&trees), checkpoints);

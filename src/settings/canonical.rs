@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is about where things are and how fast they go, and changes no row.
-const WITHOUT_INFLUENCE: [(&str, &str); 10] = [
+const WITHOUT_INFLUENCE: [(&str, &str); 11] = [
     ("alerts", "topic"),
     ("alerts", "file"),
     ("keys", "kek"),
@@ -14,6 +14,7 @@ const WITHOUT_INFLUENCE: [(&str, &str); 10] = [
     ("devices", "max_loss"),
     ("devices", "history"),
     ("forest", "max_keys"),
+    ("forest", "max_devices"),
     ("output", "commit_interval"),
     ("output", "path"),
 ];

@@ -22,8 +22,10 @@ pub struct Forest {
     /// Seed of the random streams.
     pub seed: u64,
     pub normalise: Normalise,
-    /// Bounds the forests kept in memory; applied by the live engine. Evicting and restoring a forest changes no score.
+    /// Keys whose forests are kept in memory; those of the others are on disk until their next reading. Changes no score.
     pub max_keys: u64,
+    /// Devices of which each worker keeps the last readings in memory, likewise.
+    pub max_devices: u64,
 }
 
 impl Default for Forest {
@@ -39,6 +41,7 @@ impl Default for Forest {
             seed: 42,
             normalise: Normalise::None,
             max_keys: 10_000,
+            max_devices: 100_000,
         }
     }
 }
@@ -79,6 +82,7 @@ impl Forest {
             seed: section.integer("seed", 0..=u64::MAX, default.seed),
             normalise: section.choice("normalise", &normalisations, default.normalise),
             max_keys: section.integer("max_keys", 1..=i64::MAX as u64, default.max_keys),
+            max_devices: section.integer("max_devices", 1..=i64::MAX as u64, default.max_devices),
         }
     }
 }

@@ -90,6 +90,7 @@ fn canonical_json_holds_what_can_influence_the_tables() {
         "keys.kek=env:X",
         "devices.path=d.csv",
         "forest.max_keys=1",
+        "forest.max_devices=1",
         "source.url=mqtt://h",
         "source.qos=0",
         "source.topics=['a']",

@@ -9,24 +9,36 @@ impl ForestPart {
     /// Gives `each` the index and the state of every tree that has taken a point since this was last called. All points must have
     /// been taken in.
     pub fn write_changed(&mut self, mut each: impl FnMut(usize, Vec<u8>)) {
-        let seen = self.forest.seen;
-        for (at, (index, written)) in self.trees.iter_mut().enumerate() {
-            let (tree, [_, parameters @ ..]) = (&self.forest.trees[at], self.forest.learned_with_of(at));
-            let next = tree.sampler.next();
-            if next == 0 || *written == Some(next) {
-                continue;
+        for at in 0..self.trees.len() {
+            let next = self.forest.trees[at].sampler.next();
+            let (index, written) = self.trees[at];
+            if next > 0 && written != Some(next) {
+                self.trees[at].1 = Some(next);
+                each(index, self.state_of(at));
             }
-            *written = Some(next);
-            let mut state = Vec::new();
-            write_framed(Kind::Tree, &mut state, |out| {
-                for parameter in parameters {
-                    write_number(parameter, out);
-                }
-                write_number(seen, out);
-                tree.write(out);
-            });
-            each(*index, state);
         }
+    }
+
+    /// Gives `each` the index and the state of every tree that has taken a point. All points must have been taken in.
+    pub fn write_all(&self, mut each: impl FnMut(usize, Vec<u8>)) {
+        for (at, (index, _)) in self.trees.iter().enumerate() {
+            if self.forest.trees[at].sampler.next() > 0 {
+                each(*index, self.state_of(at));
+            }
+        }
+    }
+
+    fn state_of(&self, at: usize) -> Vec<u8> {
+        let [_, parameters @ ..] = self.forest.learned_with_of(at);
+        let mut state = Vec::new();
+        write_framed(Kind::Tree, &mut state, |out| {
+            for parameter in parameters {
+                write_number(parameter, out);
+            }
+            write_number(self.forest.seen, out);
+            self.forest.trees[at].write(out);
+        });
+        state
     }
 
     /// Takes up the state of the tree with this index, which must be one of these, of the same key and, but for the scoring and the
@@ -53,6 +65,8 @@ impl ForestPart {
         tree.read(seen, &mut reader)?;
         reader.end()?;
         self.trees[at].1 = Some(tree.sampler.next());
+        // What it will be told with the next points, should it be written before they come.
+        self.forest.seen = self.forest.seen.max(seen);
         Ok(())
     }
 

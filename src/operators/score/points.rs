@@ -1,9 +1,10 @@
 //! Points out of readings: at the owner of a key, with what is known of the key and of its devices.
 //!
 //! In: readings by key. Out: the [`Points`] of each key for all workers that have trees of it, and the [`Epoch`] that waits for its
-//! scores here.
+//! scores here. Devices beyond the room for them are put away.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use timely::dataflow::channels::pact::Exchange;
 
@@ -13,11 +14,13 @@ use super::super::grouping::Grouping;
 use super::super::stash::Stash;
 use super::super::{Rows, route_key};
 use super::deal::{Deal, Points};
+use super::room::{Room, Tenants};
 use super::state;
+use crate::cluster::halt;
 use crate::detection::Ranges;
 use crate::forest::{DeviceMemory, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key, Reading};
-use crate::snapshot::Checkpoints;
+use crate::snapshot::{self, Checkpoints, SnapshotError};
 
 /// All that makes a key's points, but for the readings.
 pub(super) struct OfKey {
@@ -32,10 +35,17 @@ pub(super) struct OfKey {
 pub(super) struct OfDevice {
     pub(super) memory: DeviceMemory,
     pub(super) changed: bool,
+    /// The number of its last use.
+    used: u64,
 }
 
 /// What there is of each key.
-pub(super) type Sources = HashMap<Key, OfKey>;
+pub(super) struct Sources {
+    pub(super) keys: HashMap<Key, OfKey>,
+    /// What had changed of the devices that were put away since the last commit.
+    pub(super) put_away: Vec<snapshot::Entry>,
+    devices: Tenants<(Key, DeviceId)>,
+}
 
 /// An epoch's readings of one worker, and what is found of them.
 #[derive(Clone, Debug)]
@@ -101,11 +111,9 @@ pub(super) fn points<'scope>(
                 let mut points = Vec::new();
                 for (key, readings) in epoch.by_key(&key) {
                     epoch.keys.push((key.clone(), epoch.candidates.len()));
-                    let of_key = sources
-                        .entry(key.clone())
-                        .or_insert_with(|| OfKey::new(&parameters, account));
-                    let (first, place) = (of_key.seen, epoch.points as u32);
-                    let values = of_key.take(&readings, &ranges, &parameters, &mut epoch);
+                    let seen = sources.keys.get(&key).map_or(0, |of_key| of_key.seen);
+                    let (first, place) = (seen, epoch.points as u32);
+                    let values = sources.take(&key, &readings, &ranges, &parameters, account, &mut epoch);
                     deliver(
                         Points {
                             to: 0,
@@ -170,27 +178,70 @@ impl OfKey {
             changed: account.then(Vec::new),
         }
     }
+}
+
+impl Sources {
+    pub(super) fn new(deal: Deal, room: &Room) -> Sources {
+        Sources {
+            keys: HashMap::new(),
+            put_away: Vec::new(),
+            devices: Tenants::new(room, room.devices, "devices", deal.me()),
+        }
+    }
+
+    /// What an earlier run has left of a device.
+    pub(super) fn restore(&mut self, key: &Key, device: DeviceId, memory: DeviceMemory, new: impl FnOnce() -> OfKey) {
+        let of_key = self.keys.entry(key.clone()).or_insert_with(new);
+        let used = self.devices.come((key.clone(), device.clone()));
+        let changed = false;
+        of_key.devices.insert(device, OfDevice { memory, changed, used });
+        self.make_room(None);
+    }
 
     /// Makes points of the readings of these places, all of this key and in source order, and enters them as candidates.
-    fn take(&mut self, places: &[usize], ranges: &Ranges, parameters: &Parameters, epoch: &mut Epoch) -> Vec<f32> {
+    fn take(
+        &mut self,
+        key: &Key,
+        places: &[usize],
+        ranges: &Ranges,
+        parameters: &Parameters,
+        account: bool,
+        epoch: &mut Epoch,
+    ) -> Vec<f32> {
         let mut points = Vec::with_capacity(places.len() * parameters.dimensions());
         for place in places {
             let Reading { device, measures, .. } = &epoch.readings[*place];
             if measures.iter().all(|measure| measure.is_nan()) {
                 continue;
             }
-            if !self.devices.contains_key(device) {
-                let memory = DeviceMemory::new(parameters.measures, parameters.shingle);
-                self.devices.insert(device.clone(), OfDevice { memory, changed: false });
-            }
-            let of_device = self.devices.get_mut(device).expect("just inserted");
-            if let Some(changed) = &mut self.changed
+            let of_key = match self.keys.get_mut(key) {
+                Some(of_key) => of_key,
+                None => self
+                    .keys
+                    .entry(key.clone())
+                    .or_insert_with(|| OfKey::new(parameters, account)),
+            };
+            let mut has_come = false;
+            let of_device = match of_key.devices.entry(device.clone()) {
+                Entry::Occupied(known) => {
+                    let known = known.into_mut();
+                    self.devices.used(&mut known.used);
+                    known
+                }
+                Entry::Vacant(place) => {
+                    has_come = true;
+                    let memory = take_back(&mut self.devices, key, device, parameters);
+                    let (changed, used) = (false, self.devices.come((key.clone(), device.clone())));
+                    place.insert(OfDevice { memory, changed, used })
+                }
+            };
+            if let Some(changed) = &mut of_key.changed
                 && !of_device.changed
             {
                 of_device.changed = true;
                 changed.push(device.clone());
             }
-            let point = of_device.memory.point(measures, &mut self.memory);
+            let point = of_device.memory.point(measures, &mut of_key.memory);
             points.extend_from_slice(point.unwrap_or_default());
             let candidate = Candidate {
                 reading: *place,
@@ -199,12 +250,48 @@ impl OfKey {
             };
             if point.is_some() {
                 epoch.points += 1;
-                self.seen += 1;
+                of_key.seen += 1;
             }
             epoch
                 .candidates
                 .extend((point.is_some() || candidate.outside).then_some(candidate));
+            if has_come {
+                self.make_room(Some((key, device)));
+            }
         }
         points
+    }
+
+    /// Puts away who has to leave, but not the one that has just come.
+    fn make_room(&mut self, newest: Option<(&Key, &DeviceId)>) {
+        let may_leave = |(key, device): &(Key, DeviceId)| newest != Some((key, device));
+        while let Some((key, device)) = self.devices.leaving(may_leave) {
+            let Some(of_key) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            let Some(OfDevice { memory, changed, .. }) = of_key.devices.remove(&device) else {
+                continue;
+            };
+            let mut state = Vec::new();
+            memory.write_state(&mut state);
+            if changed {
+                self.put_away.push(state::device(&key, &device, &memory));
+            }
+            self.devices.put(&state::place_of_device(&key, &device), &state);
+        }
+    }
+}
+
+/// What is known of a device that was put away; a new one has nothing.
+fn take_back(
+    devices: &mut Tenants<(Key, DeviceId)>,
+    key: &Key,
+    device: &DeviceId,
+    Parameters { measures, shingle, .. }: &Parameters,
+) -> DeviceMemory {
+    match devices.take(&state::place_of_device(key, device)) {
+        None => DeviceMemory::new(*measures, *shingle),
+        Some(state) => DeviceMemory::read_state(*measures, *shingle, &state)
+            .unwrap_or_else(|e| halt(SnapshotError::of(state::NAME, e))),
     }
 }

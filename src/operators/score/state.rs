@@ -12,8 +12,9 @@ use super::super::barrier::{StateOf, restore};
 use super::super::route_key;
 use super::deal::Deal;
 use super::judge::{self, Thresholds};
-use super::points::{OfDevice, OfKey, Sources};
-use super::trees::Trees;
+use super::points::{OfKey, Sources};
+use super::room::Room;
+use super::trees::{Stand, Trees};
 use crate::cluster::halt;
 use crate::detection::{Rule, Threshold};
 use crate::forest::{DeviceMemory, KeyMemory, Parameters};
@@ -22,7 +23,7 @@ use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode, w
 
 /// Of how the parts are laid out; what a tree and the threshold write has a version of its own.
 pub(in crate::operators) const VERSION: u8 = 2;
-const NAME: &str = "the forests";
+pub(super) const NAME: &str = "the forests";
 
 #[derive(Serialize, Deserialize)]
 enum Part {
@@ -49,8 +50,8 @@ fn put(key: &Key, part: Part, write: impl FnOnce(&mut Vec<u8>)) -> Entry {
 
 /// What has changed since it was asked for the last time.
 pub(super) fn changed_sources(sources: &mut Sources) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for (key, of_key) in sources {
+    let mut entries = std::mem::take(&mut sources.put_away); // before what changed later of the same devices
+    for (key, of_key) in &mut sources.keys {
         let Some(changed) = of_key.changed.as_mut().filter(|changed| !changed.is_empty()) else {
             continue;
         };
@@ -61,26 +62,40 @@ pub(super) fn changed_sources(sources: &mut Sources) -> Vec<Entry> {
         for id in changed.drain(..) {
             if let Some(device) = of_key.devices.get_mut(&id) {
                 device.changed = false;
-                let part = Part::Device(id.text().clone());
-                entries.push(put(key, part, |out| device.memory.write_state(out)));
+                entries.push(self::device(key, &id, &device.memory));
             }
         }
     }
     entries
 }
 
+/// What a device is known by.
+pub(super) fn device(key: &Key, device: &DeviceId, memory: &DeviceMemory) -> Entry {
+    put(key, Part::Device(device.text().clone()), |out| memory.write_state(out))
+}
+
+/// Where that is put away.
+pub(super) fn place_of_device(key: &Key, device: &DeviceId) -> Vec<u8> {
+    encode(None, &(key, device.text()))
+}
+
 /// The trees that have taken points since they were asked for the last time.
 pub(super) fn changed_trees(trees: &mut Trees) -> Vec<Entry> {
-    let mut entries = Vec::new();
+    let mut entries = std::mem::take(&mut trees.put_away); // before what changed later of the same trees
     for place in trees.changed.iter_mut().flat_map(|changed| changed.drain(..)) {
         let stand = &mut trees.stands[place];
         stand.settle(&mut trees.spare);
-        stand.changed = false;
-        stand.part.write_changed(|index, state| {
-            entries.push(put(&stand.key, Part::Tree(index as u16), |out| out.extend(state)));
-        });
+        changed_trees_of(stand, &mut entries);
     }
     entries
+}
+
+/// The same, of one key; all its points must have been taken in.
+pub(super) fn changed_trees_of(stand: &mut Stand, entries: &mut Vec<Entry>) {
+    stand.changed = false;
+    stand.part.write_changed(|index, state| {
+        entries.push(put(&stand.key, Part::Tree(index as u16), |out| out.extend(state)));
+    });
 }
 
 /// The thresholds that have changed since they were asked for the last time.
@@ -94,8 +109,14 @@ pub(super) fn changed_thresholds(thresholds: &mut Thresholds) -> Vec<Entry> {
 }
 
 /// What an earlier run has left, as far as it is this worker's.
-pub(super) fn restored(checkpoints: Option<&Checkpoints>, parameters: &Parameters, rule: Rule, deal: Deal) -> State {
-    let mut restoring = Restoring::new(parameters, rule, deal, checkpoints.is_some());
+pub(super) fn restored(
+    checkpoints: Option<&Checkpoints>,
+    parameters: &Parameters,
+    rule: Rule,
+    deal: Deal,
+    room: &Room,
+) -> State {
+    let mut restoring = Restoring::new(parameters, rule, deal, room, checkpoints.is_some());
     restore(checkpoints, StateOf::Score, |key, value| restoring.take_up(key, value));
     restoring.whole().unwrap_or_else(|e| halt(e))
 }
@@ -112,10 +133,10 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    fn new(parameters: &Parameters, rule: Rule, deal: Deal, account: bool) -> Restoring<'_> {
+    fn new<'a>(parameters: &'a Parameters, rule: Rule, deal: Deal, room: &Room, account: bool) -> Restoring<'a> {
         let state = State {
-            sources: HashMap::new(),
-            trees: Trees::new(parameters, deal, account),
+            sources: Sources::new(deal, room),
+            trees: Trees::new(parameters, deal, room, account),
             thresholds: HashMap::new(),
         };
         Restoring {
@@ -150,8 +171,8 @@ impl Restoring<'_> {
             }
             Part::Device(device) if is_owner => {
                 let memory = DeviceMemory::read_state(measures, shingle, value).map_err(failed)?;
-                let of_device = OfDevice { memory, changed: false };
-                self.source(key).devices.insert(DeviceId::new(device), of_device);
+                let new = || OfKey::new(self.parameters, self.account);
+                self.state.sources.restore(&key, DeviceId::new(device), memory, new);
             }
             Part::Threshold if is_owner => {
                 let threshold = Threshold::read_state(self.rule, value).map_err(|e| SnapshotError::of(NAME, e))?;
@@ -170,7 +191,7 @@ impl Restoring<'_> {
 
     fn source(&mut self, key: Key) -> &mut OfKey {
         let new = || OfKey::new(self.parameters, self.account);
-        self.state.sources.entry(key).or_insert_with(new)
+        self.state.sources.keys.entry(key).or_insert_with(new)
     }
 
     /// The state, once all of it is taken up: every key's points must have been counted, and have met all its trees.
@@ -209,10 +230,18 @@ mod tests {
         }
     }
 
+    fn room() -> Room {
+        Room {
+            keys: 10,
+            devices: 10,
+            folder: std::env::temp_dir(),
+        }
+    }
+
     /// What the only worker has of a key with two trees and forty points.
     fn entries() -> Vec<Entry> {
         let parameters = parameters();
-        let mut trees = Trees::new(&parameters, Deal::of_one(2), true);
+        let mut trees = Trees::new(&parameters, Deal::of_one(2), &room(), true);
         let key = Some("maker".into());
         let mut entries = Vec::new();
         trees.part(&key).score(0, vec![1.0; 40], None, &mut Vec::new());
@@ -223,19 +252,21 @@ mod tests {
         let mut source = OfKey::new(&parameters, true);
         source.seen = 40;
         source.changed = Some(vec![DeviceId::new("monitor")]);
-        entries.extend(changed_sources(&mut HashMap::from([(key, source)])));
+        let mut sources = Sources::new(Deal::of_one(2), &room());
+        sources.keys.insert(key, source);
+        entries.extend(changed_sources(&mut sources));
         entries
     }
 
     fn taken_up(entries: &[Entry]) -> Result<u64, String> {
         let parameters = parameters();
-        let mut restoring = Restoring::new(&parameters, Rule::Fixed(2.0), Deal::of_one(2), true);
+        let mut restoring = Restoring::new(&parameters, Rule::Fixed(2.0), Deal::of_one(2), &room(), true);
         for Entry { key, value, .. } in entries {
             let value = value.as_ref().expect("nothing is forgotten");
             restoring.take_up(key, value).map_err(|e| e.to_string())?;
         }
         let state = restoring.whole().map_err(|e| e.to_string())?;
-        Ok(state.sources.values().map(|source| source.seen).sum())
+        Ok(state.sources.keys.values().map(|source| source.seen).sum())
     }
 
     #[test]

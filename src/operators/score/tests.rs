@@ -156,13 +156,16 @@ proptest! {
         records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..1200),
         (trees, shingle) in (1usize..9, 1usize..4),
         detection in detection(),
+        (keys, devices) in (1usize..4, 1usize..5),
         plan in Plan::any(),
     ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room { keys, devices, folder: folder.path().to_owned() };
         let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
         let parameters = parameters(trees, shingle);
         let want = reference(&readings, &parameters, &detection);
         let mut got = replay(plan, readings, move |readings, _, seen| {
-            score(readings, manufacturer(), parameters.clone(), detection.clone(), None).inspect(move |s: &Scored| {
+            score(readings, manufacturer(), parameters.clone(), detection.clone(), &room, None).inspect(move |s: &Scored| {
                 let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
                 seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));
             });
@@ -176,14 +179,17 @@ proptest! {
         records in proptest::collection::vec((0u8..4, 0u8..3, [measure(), measure()]), 0..1200),
         (trees, shingle) in (1usize..9, 1usize..4),
         detection in detection(),
+        (keys, devices) in (1usize..4, 1usize..5),
         lives in Life::any(),
     ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room { keys, devices, folder: folder.path().to_owned() };
         let readings: Vec<Reading> = (0..).zip(&records).map(|(at, record)| reading(at, record)).collect();
         let parameters = parameters(trees, shingle);
         let want = reference(&readings, &parameters, &detection);
         let is_committed = |verdict: &Verdict, rows: usize| verdict.0 < rows as u64;
         let mut got = replay_lives(lives, readings, is_committed, move |readings, _, checkpoints, seen| {
-            let scored = score(readings, manufacturer(), parameters.clone(), detection.clone(), Some(checkpoints));
+            let scored = score(readings, manufacturer(), parameters.clone(), detection.clone(), &room, Some(checkpoints));
             scored.inspect(move |s: &Scored| {
                 let parts = s.attribution.as_ref().map(|parts| parts.to_vec());
                 seen.borrow_mut().push(verdict(s.reading.position, s.score, parts, s.threshold));

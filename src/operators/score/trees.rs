@@ -2,7 +2,7 @@
 //!
 //! Score takes an epoch's points through the trees and sends their shares back. Until the epoch's owners have judged it, what it has
 //! changed in the trees is kept, so that Explain finds them as they were when the point came: it lets go of an epoch when its
-//! frontier has passed it.
+//! frontier has passed it. Keys beyond the room for them are put away, but none whose epochs are not judged yet.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -20,10 +20,12 @@ use super::super::stash::Stash;
 use super::super::wire::Plain;
 use super::super::{Rows, route_key};
 use super::deal::{Asked, Deal, MeasurePart, Points, Share};
+use super::room::{Room, Tenants};
 use super::state;
+use crate::cluster::halt;
 use crate::forest::{Before, ForestPart, Parameters, Part, Spare};
 use crate::record::Key;
-use crate::snapshot::Checkpoints;
+use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
 use crate::source::Time;
 
 /// A worker's trees, shared by the two steps that need them.
@@ -37,6 +39,9 @@ pub(super) struct Trees {
     pub(super) spare: Spare,
     /// Stands that have seen points since the last commit, where account is kept of it.
     pub(super) changed: Option<Vec<usize>>,
+    /// What had changed of those that were put away since the last commit.
+    pub(super) put_away: Vec<Entry>,
+    tenants: Tenants<usize>,
 }
 
 /// A worker's trees of one key.
@@ -46,6 +51,8 @@ pub(super) struct Stand {
     /// What its open batches have changed, the oldest first.
     before: VecDeque<Before>,
     pub(super) changed: bool,
+    /// The number of its last use.
+    used: u64,
 }
 
 /// A key's points of one epoch.
@@ -130,7 +137,7 @@ pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>
 }
 
 impl Trees {
-    pub(super) fn new(parameters: &Parameters, deal: Deal, account: bool) -> Trees {
+    pub(super) fn new(parameters: &Parameters, deal: Deal, room: &Room, account: bool) -> Trees {
         Trees {
             parameters: parameters.clone(),
             deal,
@@ -139,6 +146,8 @@ impl Trees {
             open: BTreeMap::new(),
             spare: Spare::default(),
             changed: account.then(Vec::new),
+            put_away: Vec::new(),
+            tenants: Tenants::new(room, room.keys, "trees", deal.me()),
         }
     }
 
@@ -150,18 +159,45 @@ impl Trees {
 
     /// Where they are.
     fn stand(&mut self, key: &Key) -> usize {
-        if let Some(place) = self.places.get(key) {
-            return *place;
+        if let Some(&place) = self.places.get(key) {
+            self.tenants.used(&mut self.stands[place].used);
+            return place;
         }
         let trees = self.deal.trees(route_key(key));
+        let bytes = key_bytes(key);
+        let mut part = ForestPart::new(&self.parameters, &bytes, trees);
+        if let Some(state) = self.tenants.take(&bytes) {
+            take_back(&mut part, &state).unwrap_or_else(|e| halt(e));
+        }
         let place = self.stands.insert(Stand {
             key: key.clone(),
-            part: ForestPart::new(&self.parameters, &key_bytes(key), trees),
+            part,
             before: VecDeque::new(),
             changed: false,
+            used: 0,
         });
         self.places.insert(key.clone(), place);
+        self.stands[place].used = self.tenants.come(place);
+        let may_leave = |stands: &Slab<Stand>, of: usize| of != place && stands[of].before.is_empty();
+        while let Some(leaving) = self.tenants.leaving(|of| may_leave(&self.stands, *of)) {
+            self.put_away(leaving);
+        }
         place
+    }
+
+    fn put_away(&mut self, place: usize) {
+        let mut stand = self.stands.remove(place);
+        self.places.remove(&stand.key);
+        stand.settle(&mut self.spare);
+        if stand.changed {
+            state::changed_trees_of(&mut stand, &mut self.put_away);
+            self.changed
+                .iter_mut()
+                .for_each(|changed| changed.retain(|of| *of != place));
+        }
+        let mut trees: Vec<(u16, Vec<u8>)> = Vec::new();
+        stand.part.write_all(|index, state| trees.push((index as u16, state)));
+        self.tenants.put(&key_bytes(&stand.key), &encode(None, &trees));
     }
 
     /// Appends this worker's shares of the points' scores.
@@ -226,4 +262,14 @@ impl Stand {
     pub(super) fn settle(&mut self, spare: &mut Spare) {
         self.part.settle(self.before.back_mut(), spare);
     }
+}
+
+/// What [`Trees::put_away`] wrote.
+fn take_back(part: &mut ForestPart, state: &[u8]) -> Result<(), SnapshotError> {
+    let trees: Vec<(u16, Vec<u8>)> = decode(state::NAME, None, state)?;
+    for (index, state) in trees {
+        part.read_tree(index.into(), &state)
+            .map_err(|e| SnapshotError::of(state::NAME, e))?;
+    }
+    Ok(())
 }

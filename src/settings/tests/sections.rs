@@ -75,7 +75,7 @@ fn times_of_the_selection_are_those_of_the_records() {
 fn forest_section_is_read() {
     let settings = good(
         "[devices]\npath = \"d.csv\"\ncolumns = [\"ward\"]\n[forest]\nenabled = false\nkey = [\"ward\", \"model\"]\ntrees = 0x10
-         sample_size = 999\ntime_decay = 1_000\nshingle = 30\nscoring = \"aws\"\nseed = 18446744073709551615\nnormalise = \"standardise\"\nmax_keys = 1",
+         sample_size = 999\ntime_decay = 1_000\nshingle = 30\nscoring = \"aws\"\nseed = 18446744073709551615\nnormalise = \"standardise\"\nmax_keys = 1\nmax_devices = 2",
     );
     assert_eq!(settings.devices.path, "d.csv");
     let forest = settings.forest;
@@ -83,7 +83,7 @@ fn forest_section_is_read() {
     assert_eq!(forest.key, ["ward", "model"]);
     assert_eq!((forest.trees, forest.sample_size), (16, 999));
     assert_eq!((forest.time_decay, forest.shingle), (1000, 30));
-    assert_eq!((forest.seed, forest.max_keys), (u64::MAX, 1));
+    assert_eq!((forest.seed, forest.max_keys, forest.max_devices), (u64::MAX, 1, 2));
     assert_eq!(forest.scoring, Scoring::Aws);
     assert_eq!(forest.normalise, Normalise::Standardise);
     assert!(good("forest.key = []").forest.key.is_empty());
