@@ -1,10 +1,11 @@
-//! The score of points in one tree. In: points and a tree; out: a term per point, added to its sum over the trees.
+//! The score of points in a tree. In: points and the trees they meet; out: a term of the score for each of both.
 //!
 //! The expected 1 / (depth + 1) of the point, were it inserted now, over all cuts that could separate it: from the leaf up,
 //! s ← p / (d + 1) + (1 − p) s, with p the probability that a cut at depth d separates the point (Guha et al. 2016).
 //!
-//! Points go down in groups, so that the processor has other work while it waits for a node, and up in strides without a
-//! branch: where the point lies inside a box it lies inside all above, p is 0 from there on and changes nothing.
+//! Where the point lies inside a box it lies inside all above, p is 0 from there on and changes nothing: most ways up end after
+//! a few boxes. With AVX-512 the ways go as [`super::kernels`] has it; else points go down in groups, so that the processor has
+//! other work while it waits for a node, and up in strides without a branch.
 
 use std::ops::Range;
 

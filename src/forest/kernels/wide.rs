@@ -49,7 +49,7 @@ struct Ways<'a> {
     run: [u16; WAYS],
     /// Where in `points` its row begins.
     from: [u32; WAYS + LANES],
-    /// The first word of its tree's nodes, as an address.
+    /// Where its tree's nodes begin, as an address: a vector's ways may be of different trees.
     nodes: [u64; WAYS + LANES],
     /// How many nodes its tree has.
     most: [u32; WAYS + LANES],
@@ -73,6 +73,7 @@ struct Climber<'a, const D: usize> {
     point: &'a [f32; D],
 }
 
+/// The scores of the runs, one after the other; their trees have cuts, and `D` dimensions.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
     const { assert!(D <= 8) };
@@ -277,7 +278,7 @@ fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64]) {
             let [a, b, c, d, e, f, g, h] = ranges;
             let separation = _mm512_div_pd(excess, _mm512_add_pd(_mm512_setr_pd(a, b, c, d, e, f, g, h), excess));
             let go_on = _mm512_cmp_pd_mask::<_CMP_NEQ_OQ>(excess, _mm512_setzero_pd());
-            // the top has no depth, and changes nothing
+            // a depth is below 2^16; the top has none above it, and changes nothing
             eight.depths = _mm256_subs_epu16(eight.depths, one);
             let change = _mm512_mul_pd(separation, _mm512_sub_pd(at_depth(eight.depths), eight.scores));
             eight.scores = _mm512_mask_add_pd(eight.scores, go_on, eight.scores, change);

@@ -219,6 +219,26 @@ fn a_state_of_another_forest_or_a_later_version_is_refused_by_name() {
 }
 
 #[test]
+fn trees_of_more_dimensions_than_links_tell_apart_come_back_whole() {
+    let parameters = Parameters {
+        normalise: Normalise::None,
+        ..small(40, 2, 16, 50)
+    };
+    let points: Vec<f32> = (0..60 * 80u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32)
+        .collect();
+    let (first, second) = points.split_at(30 * 80);
+    let mut forest = Forest::new(&parameters, b"key");
+    forest.score_batch(first, f64::INFINITY, &mut Vec::new());
+    let mut restored = Forest::read_state(&parameters, b"key", &state_of(&forest)).expect("its own state");
+    let (mut expected, mut out) = (Vec::new(), Vec::new());
+    forest.score_batch(second, 0.0, &mut expected);
+    restored.score_batch(second, 0.0, &mut out);
+    assert_eq!(out, expected);
+    assert_eq!(state_of(&restored), state_of(&forest));
+}
+
+#[test]
 fn only_what_took_points_has_changed() {
     let mut learner = Learner::new(small(2, 2, 10, 40));
     assert!(learner.forest.take_changed() && learner.key.take_changed() && learner.devices[1].take_changed());
