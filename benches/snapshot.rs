@@ -16,7 +16,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use wardflow::detection::{Detection, Ranges, Rule};
 use wardflow::disk::LocalDisk;
 use wardflow::forest::{Normalise, Parameters, Scoring};
-use wardflow::operators::{Grouping, Rows, Step, Tumbling, WatermarkRules, deduplicate, score, tumbling};
+use wardflow::operators::{Grouping, Room, Rows, Step, Tumbling, WatermarkRules, deduplicate, score, tumbling};
 use wardflow::record::{Device, DeviceId, Reading, Scored};
 use wardflow::snapshot::{Checkpoints, Collected, Restored, Run, Snapshots, folder_of};
 use wardflow::source::{Time, end_of_commit, time_of};
@@ -183,12 +183,18 @@ fn main() {
         rule: Rule::Fixed(2.0),
         ranges: Ranges::default(),
     };
+    let room = Room {
+        keys: 10_000,
+        devices: 100_000,
+        folder: std::env::temp_dir(), // where nothing is put away
+    };
     let build = move |readings: Rows<'_, Reading>, checkpoints: &Checkpoints| {
         score(
             readings,
             by(&["manufacturer"]),
             parameters.clone(),
             detection.clone(),
+            &room,
             Some(checkpoints),
         )
         .probe()
