@@ -241,6 +241,25 @@ fn a_journal_of_which_nothing_is_left_replays_from_the_state_behind_it() {
 
 /// The ward falls silent, no record comes that could move the watermark: the clock does, and the windows are written.
 #[test]
+fn a_commit_that_is_full_is_made_without_waiting_for_the_next_record() {
+    let (scene, _, input) = scene();
+    let broker = wardflow::broker::start().expect("a broker");
+    let more = [
+        "--set",
+        "output.commit_rows=100",
+        "--set",
+        "output.commit_interval=1h",
+        "--set",
+        "windows.idle_after=1h",
+    ];
+    let live = Live::start(&scene, broker, "1", &more);
+    let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').take(100).collect();
+    publish(broker, &lines);
+    let summary = live.end_after(&scene, 1, "commits");
+    assert_eq!(summary.count("records_in"), 100);
+}
+
+#[test]
 fn a_silent_source_does_not_keep_windows_open() {
     let (scene, ..) = scene();
     let broker = wardflow::broker::start().expect("a broker");

@@ -189,6 +189,8 @@ pub(super) struct Live<D: Disk, S, A> {
     commit_bytes: u64,
     /// When the first of this commit's records or silences came, which may have closed windows.
     commit_began: Option<Instant>,
+    /// The commit before this one is over, and no epoch has said so yet.
+    is_over: bool,
     last_arrival: Instant,
     last_tick: Instant,
     stopping: bool,
@@ -200,8 +202,10 @@ pub(super) struct Live<D: Disk, S, A> {
 enum Close {
     /// It holds messages.
     Records,
-    /// It holds none: the commit before it shall not wait for the next one.
+    /// It holds none: the commit that it would belong to shall not wait for the next record.
     Interval,
+    /// It holds none: the commit before it is over, and shall not wait for the next record to say so.
+    Over,
     /// It holds none: the source is silent.
     Idle,
     /// It holds none: there is a new version of the device collection.
@@ -253,6 +257,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             commit_records: 0,
             commit_bytes: 0,
             commit_began: None,
+            is_over: false,
             last_arrival: now,
             last_tick: now,
             stopping: false,
@@ -286,6 +291,9 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             if self.devices.offer.is_waiting() {
                 return Close::Devices;
             }
+            if self.is_over {
+                return Close::Over;
+            }
             if self.interval_is_over() {
                 return Close::Interval;
             }
@@ -300,6 +308,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
         (self.commit, self.epoch) = (self.commit + 1, 0);
         (self.commit_records, self.commit_bytes) = (0, 0);
         self.commit_began = None;
+        self.is_over = true;
     }
 
     fn interval_is_over(&self) -> bool {
@@ -347,7 +356,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
                 (ends, bytes) = self.arrivals.take(self.cut.epoch_records, EPOCH_BYTES);
                 self.last_arrival = Instant::now();
             }
-            Close::Interval | Close::Devices => {}
+            Close::Interval | Close::Over | Close::Devices => {}
             Close::Idle => {
                 self.last_tick = Instant::now();
                 silence = Some(Silence {
@@ -371,9 +380,10 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
         };
         self.log.append(&epoch)?;
         self.epoch += 1;
+        self.is_over = false;
         let fed = self.give(&epoch, offered)?;
         self.commit_bytes += bytes;
-        if let Close::Interval = close {
+        if let Close::Interval | Close::Over = close {
             self.commit_began = None; // nothing is in it yet
         }
         if self.commit_is_full() {
