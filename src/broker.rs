@@ -40,7 +40,7 @@ pub fn start() -> io::Result<SocketAddr> {
             max_connections: 64,
             max_outgoing_packet_count: 1000,
             max_segment_size: 4 << 20,
-            max_segment_count: 16,
+            max_segment_count: 64,
             custom_segment: None,
             initialized_filters: None,
             ..RouterConfig::default()

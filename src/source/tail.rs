@@ -32,6 +32,10 @@ const GROUP: (usize, usize) = (16_384, 8 << 20);
 const GROUP_INTERVAL: Duration = Duration::from_millis(16);
 /// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
 const QUIET: Duration = Duration::from_millis(4);
+/// Nor, after a moment's silence, with so many: a broker that sends no more of them at once is waiting indeed.
+const WINDOW: usize = 64;
+/// How often it is looked whether more has come.
+const MOMENT: Duration = Duration::from_millis(1);
 /// Into about so many parts what is kept of the journal falls: it is forgotten part by part.
 pub const ANCHORS: u64 = 8;
 /// How often a journal that is full looks whether it may forget something.
@@ -242,15 +246,20 @@ impl<D: Disk> Ingest<D> {
 
 /// Returns at `until`, or before if nothing more comes.
 fn while_more_comes(subscription: &Subscription, until: Instant) {
-    let mut waiting = subscription.messages().len();
+    let (mut waiting, mut quiet) = (subscription.messages().len(), Duration::ZERO);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || waiting >= GROUP.0 {
             return;
         }
-        thread::sleep(left.min(QUIET));
+        let pause = left.min(MOMENT);
+        thread::sleep(pause);
         let before = std::mem::replace(&mut waiting, subscription.messages().len());
-        if waiting == before {
+        quiet = match waiting == before {
+            true => quiet + pause,
+            false => Duration::ZERO,
+        };
+        if quiet >= QUIET || !quiet.is_zero() && waiting >= WINDOW {
             return;
         }
     }
