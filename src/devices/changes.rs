@@ -1,4 +1,4 @@
-//! What differs between two versions of a collection.
+//! What differs between two versions of a collection. In: both. Out: updates from the one to the other, and a count of them for the user.
 
 use std::fmt;
 

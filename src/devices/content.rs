@@ -1,4 +1,5 @@
-//! A collection's file as it is: what a version of the collection is recognised by and kept as.
+//! A collection's file as it is: what a version of the collection is recognised by and kept as. In: a file, or what was kept of one.
+//! Out: its fingerprint, its bytes, and the collection that they hold.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! the variant made for this number and this processor. All variants give the same bits: Rust neither reorders nor fuses
 //! floating-point operations, whatever the instructions.
 //!
-//! The only unsafe code of the forest: calls of functions compiled for instructions, made with the proof that the processor has
+//! Here and in [`wide`] is the only unsafe code of the forest: calls of functions compiled for instructions, made with the proof that the processor has
 //! them, and loads from places that were compared with the length of what they lie in.
 
 use super::scale::Scale;
