@@ -34,7 +34,7 @@ pub enum SightedIdentity {
 }
 
 /// Identities that are known at most, before all are met anew: a vault takes one that it has no second time.
-const KNOWN: usize = if cfg!(test) { 100 } else { 1 << 18 };
+const KNOWN: usize = if cfg!(test) { 100 } else { 1 << 16 };
 
 /// Seals identities when first met and keeps account of when each was seen. Its memory is bounded, however many patients come and go.
 pub struct Intake {

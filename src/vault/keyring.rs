@@ -12,7 +12,7 @@ use super::wrap::{KeyWrapper, Purpose, WrappedKey};
 
 /// Keys that are remembered at most. One that is forgotten is found in the vault again; where the vault does not have it yet, the
 /// patient gets another one: each sealed identity carries its key.
-const REMEMBERED: usize = if cfg!(test) { 100 } else { 1 << 18 };
+const REMEMBERED: usize = if cfg!(test) { 100 } else { 1 << 16 };
 
 pub(super) struct Keyring {
     wrapper: KeyWrapper,
