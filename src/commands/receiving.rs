@@ -15,8 +15,8 @@ use crate::disk::{Fence, FenceError, LocalDisk};
 use crate::journal::JournalError;
 use crate::observe::Board;
 use crate::source::{
-    Asked, Connectivity, Ends, FeedHandle, LiveCut, Members, SourceError, Subscription, follow, lead, start, subscribe,
-    tell_ready, wait_until_ready,
+    Asked, Connectivity, Ends, EndsSoon, FeedHandle, LiveCut, Members, SourceError, Subscription, follow, lead, start,
+    subscribe, tell_ready, wait_until_ready,
 };
 
 /// How often a process looks whether the state folder is still its run's.
@@ -110,6 +110,7 @@ impl Receiving {
             log,
             outbox,
             watch: looker,
+            checkpoints,
             ..
         } = continuation;
         let workers = topology.workers();
@@ -132,6 +133,8 @@ impl Receiving {
         watch(fence.clone());
         let stop = interrupted.clone();
         let stop = move || stop.is_set();
+        let (interval, collected) = (settings.output.commit_interval.into(), checkpoints.collected);
+        let ends_soon = move |soon| collected.ends_soon(soon);
         let screen = self.screen;
         let told = move |what: &str| match &screen {
             Some(board) => board.notice(what),
@@ -144,6 +147,7 @@ impl Receiving {
             let line = self.lines.into_iter().next();
             let line = line.ok_or_else(|| Failure::new("there is no line to process 0"))?;
             let following = follow(members, line, stop, failed, lost, told);
+            let following = EndsSoon::new(following, interval, ends_soon);
             return Ok((start(following, workers, unfed), None));
         };
         let (ends, devices) = (log.ends.clone(), log.devices.history.clone());
@@ -156,6 +160,7 @@ impl Receiving {
             others.committed(manifest.ends(), anchors.collect());
         };
         let keeping = keeping(&task.state, snapshots, releases, ends, outbox, devices, tell_others);
+        let leading = EndsSoon::new(leading, interval, ends_soon);
         Ok((start(leading, workers, unfed), Some(keeping)))
     }
 }

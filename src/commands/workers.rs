@@ -26,7 +26,7 @@ use crate::operators::{Committer, DeviceKey, DeviceUpdate, HandOver, Mark, Unkno
 use crate::source::{Chunk, Cut, Feed, FeedHandle, Inputs, Reader, SourceError, Time, start};
 
 /// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 16;
 /// How long a worker without work sleeps at most before it looks again, also for signals.
 const IDLE: Duration = Duration::from_millis(10);
 /// The list of devices that the collection does not know, in the state folder.

@@ -24,6 +24,9 @@ pub(super) enum StateOf {
     DeduplicateClocks = 9,
 }
 
+/// Entries that are handed over at once ahead of a commit's end: a fraction of a millisecond's work.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 512 };
+
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.
 ///
 /// It holds the capability for the commit's last time on the operator's first output. Rows of the commit pass freely, but the
@@ -56,6 +59,15 @@ impl Barrier {
             held.collected.put(held.commit, snapshot());
             held.commit = commit_of(time);
             held.capability.downgrade(&end_of_commit(held.commit));
+        }
+    }
+
+    /// When all complete epochs are taken, after [`passed`](Barrier::passed): if the commit ends soon, some of what has changed goes
+    /// ahead, at most about as many entries as `some` is told. Else a worker that has much to hand over would hold all records up
+    /// that come behind the end.
+    pub(super) fn ahead(&self, some: impl FnOnce(usize) -> Vec<Entry>) {
+        if let Some(held) = self.0.as_ref().filter(|held| held.collected.is_ending()) {
+            held.collected.put(held.commit, some(AT_ONCE));
         }
     }
 

@@ -37,7 +37,7 @@ pub fn deduplicate<'scope>(
         move |input, frontier, unique, copies| {
             stash.fill(input);
             while let Some(([unique_at, copies_at], mut readings)) = stash.complete(frontier) {
-                barrier.before(*unique_at.time(), || changes(&mut copies_of));
+                barrier.before(*unique_at.time(), || changes(&mut copies_of, usize::MAX));
                 readings.sort_by_key(|reading| reading.position);
                 let before = readings.len();
                 if let Some(copies_of) = &mut copies_of {
@@ -49,13 +49,14 @@ pub fn deduplicate<'scope>(
                     copies.session(&copies_at).give(dropped);
                 }
             }
-            barrier.passed(earliest([frontier]), || changes(&mut copies_of));
+            barrier.passed(earliest([frontier]), || changes(&mut copies_of, usize::MAX));
+            barrier.ahead(|at_most| changes(&mut copies_of, at_most));
         }
     })
 }
 
-fn changes(copies: &mut Option<Copies>) -> Vec<Entry> {
-    copies.as_mut().map_or_else(Vec::new, Copies::changes)
+fn changes(copies: &mut Option<Copies>, at_most: usize) -> Vec<Entry> {
+    copies.as_mut().map_or_else(Vec::new, |copies| copies.changes(at_most))
 }
 
 #[cfg(test)]
@@ -204,7 +205,7 @@ mod tests {
                 }));
             }
             if time % 50 == 0 {
-                for Entry { operator, key, value } in copies.changes() {
+                for Entry { operator, key, value } in copies.changes(usize::MAX) {
                     match value {
                         Some(_) => _ = on_disk.insert((operator, key)),
                         None => _ = on_disk.remove(&(operator, key)),

@@ -166,12 +166,20 @@ pub(super) struct Life {
     share: usize,
     /// Rows that it takes behind its last commit, before it dies: what comes of them is lost.
     lost: usize,
+    /// Whether all its commits are about to end at any time.
+    ends_soon: bool,
 }
 
 impl Life {
     /// One to four runs.
     pub(super) fn any() -> impl Strategy<Value = Vec<Life>> {
-        let life = (Plan::any(), 0usize..10, 0usize..30).prop_map(|(plan, share, lost)| Life { plan, share, lost });
+        let life = (Plan::any(), 0usize..10, 0usize..30, any::<bool>());
+        let life = life.prop_map(|(plan, share, lost, ends_soon)| Life {
+            plan,
+            share,
+            lost,
+            ends_soon,
+        });
         proptest::collection::vec(life, 1..5)
     }
 
@@ -201,7 +209,8 @@ where
     let snapshots = Snapshots::new(MemoryDisk::default(), "/state/snapshots".into());
     let (mut runs, mut first_commit, mut from, mut committed): (Vec<Run>, _, _, _) = (Vec::new(), 0, 0, Vec::new());
     let (all, count): (usize, _) = (lives.iter().map(|life| life.share).sum(), lives.len());
-    for (number, Life { plan, share, lost }) in lives.into_iter().enumerate() {
+    for (number, life) in lives.into_iter().enumerate() {
+        let Life { plan, share, lost, .. } = life;
         let is_last = number + 1 == count;
         let to = match is_last {
             true => rows.len(),
@@ -230,6 +239,7 @@ where
             collected: Arc::default(),
             restored: Arc::new(snapshots.load(&runs, plan.workers).expect("whole")),
         };
+        checkpoints.collected.ends_soon(life.ends_soon);
         let (collected, build) = (Arc::clone(&checkpoints.collected), Arc::clone(&build));
         let seen = feed(plan, epochs, is_last.then_some(last), move |rows, ends, seen| {
             build(rows, ends, &checkpoints, seen);

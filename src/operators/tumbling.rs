@@ -80,7 +80,7 @@ pub fn tumbling<'scope>(
                     if entries_frontier.less_equal(&time) || steps_frontier.less_equal(&time) {
                         break;
                     }
-                    barrier.before(time, || state::changes(&mut domains));
+                    barrier.before(time, || state::changes(&mut domains, usize::MAX));
                     let entries = if waiting.earliest() == Some(time) {
                         waiting.complete(entries_frontier)
                     } else {
@@ -116,8 +116,9 @@ pub fn tumbling<'scope>(
                     }
                 }
                 barrier.passed(earliest([entries_frontier, steps_frontier]), || {
-                    state::changes(&mut domains)
+                    state::changes(&mut domains, usize::MAX)
                 });
+                barrier.ahead(|at_most| state::changes(&mut domains, at_most));
             }
         },
     );

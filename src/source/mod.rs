@@ -10,6 +10,7 @@ mod chunk;
 mod csv_rows;
 mod deal;
 mod devices;
+mod ends_soon;
 mod epoch;
 mod feed;
 mod files;
@@ -33,6 +34,7 @@ mod testing;
 
 pub use chunk::{Chunk, Line, Record};
 pub use devices::{LiveDevices, Offer};
+pub use ends_soon::EndsSoon;
 pub use epoch::{Time, commit_of, end_of_commit, time_of};
 pub use feed::{Epochs, Feed, FeedHandle, SourceError, start};
 pub use files::{Cut, Epoch, Reader};

@@ -81,18 +81,21 @@ impl Copies {
         Ok(())
     }
 
-    /// What is not on disk as it is here, from now on taken to be.
-    pub(super) fn changes(&mut self) -> Vec<Entry> {
+    /// What is not on disk as it is here, from now on taken to be: all of it, or of so many devices, those that have changed last
+    /// and will not so soon again.
+    pub(super) fn changes(&mut self, at_most: usize) -> Vec<Entry> {
         let Some(changed) = &mut self.changed else {
             return Vec::new();
         };
-        let mut entries = Vec::with_capacity(2 * changed.len());
+        let rest = changed.len().saturating_sub(at_most);
+        let mut entries = Vec::with_capacity(2 * (changed.len() - rest));
         let place = |id: &DeviceId, number: Option<i64>| encode(None, &(id.text(), number));
         for (id, numbers) in self.gone.drain(..) {
             let numbers = numbers.into_iter().map(Some).chain([None]);
             entries.extend(numbers.map(|number| Entry::forget(StateOf::Deduplicate as u8, place(&id, number))));
         }
-        for (shard, clock) in self.clocks.iter_mut().filter(|(_, clock)| clock.has_changed) {
+        let clocks = self.clocks.iter_mut().filter(|_| rest == 0); // few, and they change with every record
+        for (shard, clock) in clocks.filter(|(_, clock)| clock.has_changed) {
             clock.has_changed = false;
             let (key, value) = (
                 encode(None, shard),
@@ -100,7 +103,7 @@ impl Copies {
             );
             entries.push(Entry::put(StateOf::DeduplicateClocks as u8, key, value));
         }
-        for id in changed.drain(..) {
+        for id in changed.drain(rest..) {
             let Some(device) = self.devices.get_mut(&id) else {
                 continue;
             };

@@ -42,6 +42,8 @@ pub(super) struct OfDevice {
 /// What there is of each key.
 pub(super) struct Sources {
     pub(super) keys: HashMap<Key, OfKey>,
+    /// Those that have changed since the last commit.
+    pub(super) changed: Vec<Key>,
     /// What had changed of the devices that were put away since the last commit.
     pub(super) put_away: Vec<snapshot::Entry>,
     devices: Tenants<(Key, DeviceId)>,
@@ -106,7 +108,7 @@ pub(super) fn points<'scope>(
         move |input, frontier, points_out, epochs_out| {
             stash.fill(input);
             while let Some(([points_at, epoch_at], readings)) = stash.complete(frontier) {
-                barrier.before(*points_at.time(), || state::changed_sources(&mut sources));
+                barrier.before(*points_at.time(), || state::changed_sources(&mut sources, usize::MAX));
                 let mut epoch = Epoch::new(readings);
                 let mut points = Vec::new();
                 for (key, readings) in epoch.by_key(&key) {
@@ -130,7 +132,10 @@ pub(super) fn points<'scope>(
                 points_out.session(&points_at).give_container(&mut points);
                 epochs_out.session(&epoch_at).give(epoch);
             }
-            barrier.passed(earliest([frontier]), || state::changed_sources(&mut sources));
+            barrier.passed(earliest([frontier]), || {
+                state::changed_sources(&mut sources, usize::MAX)
+            });
+            barrier.ahead(|at_most| state::changed_sources(&mut sources, at_most));
         }
     })
 }
@@ -184,6 +189,7 @@ impl Sources {
     pub(super) fn new(deal: Deal, room: &Room) -> Sources {
         Sources {
             keys: HashMap::new(),
+            changed: Vec::new(),
             put_away: Vec::new(),
             devices: Tenants::new(room, room.devices, "devices", deal.me()),
         }
@@ -239,6 +245,9 @@ impl Sources {
                 && !of_device.changed
             {
                 of_device.changed = true;
+                if changed.is_empty() {
+                    self.changed.push(key.clone());
+                }
                 changed.push(device.clone());
             }
             let point = of_device.memory.point(measures, &mut of_key.memory);

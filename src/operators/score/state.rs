@@ -48,22 +48,28 @@ fn put(key: &Key, part: Part, write: impl FnOnce(&mut Vec<u8>)) -> Entry {
     Entry::put(StateOf::Score as u8, encode(None, &(key, part)), value)
 }
 
-/// What has changed since it was asked for the last time.
-pub(super) fn changed_sources(sources: &mut Sources) -> Vec<Entry> {
+/// What has changed since it was asked for the last time: all of it, or of so many devices, those that have changed last.
+pub(super) fn changed_sources(sources: &mut Sources, mut at_most: usize) -> Vec<Entry> {
     let mut entries = std::mem::take(&mut sources.put_away); // before what changed later of the same devices
-    for (key, of_key) in &mut sources.keys {
-        let Some(changed) = of_key.changed.as_mut().filter(|changed| !changed.is_empty()) else {
-            continue;
-        };
+    while at_most > 0
+        && let Some(key) = sources.changed.last()
+    {
+        let Some(of_key) = sources.keys.get_mut(key) else { break }; // never: a key that has changed is there
         entries.push(put(key, Part::Memory, |out| {
             out.extend(of_key.seen.to_le_bytes());
             of_key.memory.write_state(out);
         }));
-        for id in changed.drain(..) {
+        let changed = of_key.changed.get_or_insert_default();
+        let rest = changed.len().saturating_sub(at_most);
+        at_most -= changed.len() - rest;
+        for id in changed.drain(rest..) {
             if let Some(device) = of_key.devices.get_mut(&id) {
                 device.changed = false;
                 entries.push(self::device(key, &id, &device.memory));
             }
+        }
+        if changed.is_empty() {
+            sources.changed.pop();
         }
     }
     entries
@@ -79,14 +85,18 @@ pub(super) fn place_of_device(key: &Key, device: &DeviceId) -> Vec<u8> {
     encode(None, &(key, device.text()))
 }
 
-/// The trees that have taken points since they were asked for the last time.
-pub(super) fn changed_trees(trees: &mut Trees) -> Vec<Entry> {
+/// The trees that have taken points since they were asked for the last time: all of them, or those of some keys, so many or few more.
+pub(super) fn changed_trees(trees: &mut Trees, at_most: usize) -> Vec<Entry> {
     let mut entries = std::mem::take(&mut trees.put_away); // before what changed later of the same trees
-    for place in trees.changed.iter_mut().flat_map(|changed| changed.drain(..)) {
+    let mut places = trees.changed.take();
+    while entries.len() < at_most
+        && let Some(place) = places.as_mut().and_then(Vec::pop)
+    {
         let stand = &mut trees.stands[place];
         stand.settle(&mut trees.spare);
         changed_trees_of(stand, &mut entries);
     }
+    trees.changed = places;
     entries
 }
 
@@ -253,8 +263,9 @@ mod tests {
         source.seen = 40;
         source.changed = Some(vec![DeviceId::new("monitor")]);
         let mut sources = Sources::new(Deal::of_one(2), &room());
-        sources.keys.insert(key, source);
-        entries.extend(changed_sources(&mut sources));
+        sources.keys.insert(key.clone(), source);
+        sources.changed.push(key);
+        entries.extend(changed_sources(&mut sources, usize::MAX));
         entries
     }
 

@@ -28,6 +28,9 @@ use crate::record::Key;
 use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
 use crate::source::Time;
 
+/// Handing over a tree is the work of so many other entries.
+const TREE: usize = 32;
+
 /// A worker's trees, shared by the two steps that need them.
 pub(super) struct Trees {
     parameters: Parameters,
@@ -87,7 +90,7 @@ pub(super) fn score<'scope>(
             let trees = &mut *trees.borrow_mut();
             if let Some(([capability], epoch)) = stash.complete(frontier) {
                 let time = *capability.time();
-                barrier.before(time, || state::changed_trees(trees));
+                barrier.before(time, || state::changed_trees(trees, usize::MAX));
                 let mut session = output.session(&capability);
                 for points in epoch {
                     let (to, place) = (points.from, points.place);
@@ -100,7 +103,10 @@ pub(super) fn score<'scope>(
             // One epoch at a time, so that those behind it get to judge it and what it has changed need not be kept for long.
             match stash.earliest().is_some_and(|time| !frontier.less_equal(&time)) {
                 true => activator.activate(),
-                false => barrier.passed(earliest([frontier]), || state::changed_trees(trees)),
+                false => {
+                    barrier.passed(earliest([frontier]), || state::changed_trees(trees, usize::MAX));
+                    barrier.ahead(|at_most| state::changed_trees(trees, (at_most / TREE).max(1)));
+                }
             }
         }
     })

@@ -33,8 +33,8 @@ fn key(device: Option<&DeviceId>, (grouping, key): &(u32, Key), index: i64) -> V
     encode(None, &(device.map(DeviceId::text), grouping, key, index))
 }
 
-/// What has changed since it was asked for the last time.
-pub(super) fn changes(domains: &mut Domains) -> Vec<Entry> {
+/// What has changed since it was asked for the last time: all of it, or so many windows, those that have changed last.
+pub(super) fn changes(domains: &mut Domains, at_most: usize) -> Vec<Entry> {
     let of = StateOf::Tumbling as u8;
     let mut entries = Vec::new();
     for (device, domain) in domains {
@@ -47,7 +47,11 @@ pub(super) fn changes(domains: &mut Domains) -> Vec<Entry> {
                 .drain(..)
                 .map(|(index, group)| Entry::forget(of, key(device, &group, index))),
         );
-        for (index, at) in account.changed.drain(..) {
+        let rest = account
+            .changed
+            .len()
+            .saturating_sub(at_most - entries.len().min(at_most));
+        for (index, at) in account.changed.drain(rest..) {
             // Its place may have been given to another group since.
             let Some(series) = domain.series.get_mut(at) else {
                 continue;
