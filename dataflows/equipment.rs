@@ -335,6 +335,7 @@ impl Equipment {
             incarnation: self.shared.incarnation,
             shards: output.shards,
             compression: output.compression,
+            in_background: self.checkpoints().is_some(),
         }
     }
 

@@ -3,7 +3,8 @@
 //! The rows of commit k and output shard s are written by worker (k × shards + s) mod W: one output shard does not tie a replay
 //! to one worker, and no name or byte of a file depends on the workers.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::stash::Stash;
 use crate::cluster::halt;
 use crate::commit::{Staged, Tally, staging};
 use crate::settings;
-use crate::sink::{CommitWriter, Table, Target};
+use crate::sink::{ByShard, Files, Table, TableWriter};
 use crate::source::{commit_of, end_of_commit};
 
 /// Where tables go and how they are cut.
@@ -29,6 +30,8 @@ pub struct Delivery {
     pub incarnation: u64,
     pub shards: u32,
     pub compression: settings::Compression,
+    /// Whether a thread of its own writes each table, so that rows behind need not wait.
+    pub in_background: bool,
 }
 
 /// Rows of one worker for one shard of one commit.
@@ -39,9 +42,8 @@ struct Parcel<R> {
     rows: Vec<R>,
 }
 
-/// A commit's files on this worker while they grow, and the capability to report them.
-struct Growing<T: Table> {
-    writers: BTreeMap<u32, CommitWriter<T>>,
+/// A commit's rows on this worker while they come, and the capability to report their files.
+struct Growing {
     tally: Tally,
     report_at: Capability<crate::source::Time>,
 }
@@ -59,51 +61,59 @@ pub fn deliver<'scope, T: Table>(
     let to_writer =
         Exchange::new(move |parcel: &Parcel<T::Row>| u64::from(parcel.commit) * shards + u64::from(parcel.shard));
     let mut stash = Stash::<Parcel<T::Row>>::default();
-    let mut growing: BTreeMap<u32, Growing<T>> = BTreeMap::new();
-    parcels.unary_frontier::<CapacityContainerBuilder<Vec<Staged>>, _, _, _>(to_writer, T::NAME, |_, _| {
+    let scope = parcels.scope();
+    parcels.unary_frontier::<CapacityContainerBuilder<Vec<Staged>>, _, _, _>(to_writer, T::NAME, |_, info| {
+        let Delivery {
+            output: folder,
+            incarnation,
+            compression,
+            in_background,
+            ..
+        } = delivery;
+        let files = Files {
+            table,
+            staging: Box::new(move |commit| staging(&folder, incarnation, commit)),
+            compression,
+        };
+        let mut writer = match in_background {
+            false => TableWriter::here(files),
+            true => {
+                let wake = scope.worker().sync_activator_for(info.address.to_vec());
+                let wake = move || _ = wake.activate(); // the worker may have ended
+                TableWriter::on_thread(files, wake, |e| halt(e))
+            }
+        };
+        let mut growing: BTreeMap<u32, Growing> = BTreeMap::new();
+        let mut ended = VecDeque::new();
         move |(input, frontier), output| {
             stash.fill(input);
             while let Some(([capability], parcels)) = stash.complete(frontier) {
                 let commit = commit_of(*capability.time());
-                let commit_files = growing.entry(commit).or_insert_with(|| Growing {
-                    writers: BTreeMap::new(),
+                let of_commit = growing.entry(commit).or_insert_with(|| Growing {
                     tally: Tally::default(),
                     report_at: capability.clone(),
                 });
-                commit_files.report_at = capability;
-                let mut shards: BTreeMap<u32, Vec<T::Row>> = BTreeMap::new();
-                for parcel in parcels {
-                    shards.entry(parcel.shard).or_default().extend(parcel.rows);
+                of_commit.report_at = capability;
+                let mut shards: ByShard<T::Row> = BTreeMap::new();
+                for Parcel { shard, mut rows, .. } in parcels {
+                    rows.iter().for_each(|row| count(row, &mut of_commit.tally));
+                    match shards.entry(shard) {
+                        Entry::Vacant(first) => _ = first.insert(rows),
+                        Entry::Occupied(some) => some.into_mut().append(&mut rows),
+                    }
                 }
-                for (shard, mut rows) in shards {
-                    rows.sort_by(|a, b| table.order(a, b));
-                    rows.iter().for_each(|row| count(row, &mut commit_files.tally));
-                    let target = || Target {
-                        staging: staging(&delivery.output, delivery.incarnation, commit),
-                        commit,
-                        shard,
-                        compression: delivery.compression,
-                    };
-                    let writer = commit_files
-                        .writers
-                        .entry(shard)
-                        .or_insert_with(|| CommitWriter::new(Arc::clone(&table), target()));
-                    writer.write(rows).unwrap_or_else(|e| halt(e));
-                }
+                writer.write(commit, shards).unwrap_or_else(|e| halt(e));
             }
             while let Some(first) = growing.first_entry() {
                 if frontier.less_equal(&end_of_commit(*first.key())) {
                     break;
                 }
-                let Growing {
-                    writers,
-                    mut tally,
-                    report_at,
-                } = first.remove();
-                let mut files = Vec::new();
-                for writer in writers.into_values() {
-                    files.extend(writer.finish().unwrap_or_else(|e| halt(e)));
-                }
+                writer.finish(*first.key()).unwrap_or_else(|e| halt(e));
+                ended.push_back(first.remove());
+            }
+            while let Some(files) = writer.finished()
+                && let Some(Growing { mut tally, report_at }) = ended.pop_front()
+            {
                 tally.output_bytes = files.iter().map(|file| file.bytes).sum();
                 output.session(&report_at).give(Staged {
                     files,
@@ -200,7 +210,11 @@ mod tests {
     }
 
     /// Writes and commits the rows; the visible files and the manifest.
-    fn write(plan: Plan, rows: Vec<Scored>, shards: u32) -> (BTreeMap<String, Vec<u8>>, Manifest) {
+    fn write(
+        plan: Plan,
+        rows: Vec<Scored>,
+        (shards, in_background): (u32, bool),
+    ) -> (BTreeMap<String, Vec<u8>>, Manifest) {
         let root = tempfile::tempdir().expect("a temporary folder");
         let (output, state) = (root.path().join("out"), root.path().join("state"));
         let (to, kept) = (output.clone(), state.clone());
@@ -229,6 +243,7 @@ mod tests {
                 incarnation: 1,
                 shards,
                 compression,
+                in_background,
             };
             let staged = deliver(rows, Readings::new(columns), delivery, |_, tally| tally.readings += 1);
             let hand_over = None;
@@ -258,18 +273,18 @@ mod tests {
         #[test]
         fn files_are_the_same_to_the_byte_for_any_workers(
             records in proptest::collection::vec((0u8..5, 0i64..2, -9.0..9.0f64), 1..80),
-            shards in 1u32..4, commit in 1u32..5, epochs in proptest::collection::vec(5usize..20, 1..4),
+            shards in 1u32..4, in_background in any::<bool>(), commit in 1u32..5, epochs in proptest::collection::vec(5usize..20, 1..4),
             plans in proptest::collection::vec(Plan::any(), 3),
         ) {
             let rows: Vec<Scored> = (0..).zip(&records).map(|(at, record)| row(at, *record)).collect();
-            let (files, manifest) = write(Plan { epochs: epochs.clone(), commit, ..Plan::one(1) }, rows.clone(), shards);
+            let (files, manifest) = write(Plan { epochs: epochs.clone(), commit, ..Plan::one(1) }, rows.clone(), (shards, false));
             prop_assert_eq!(manifest.tally.readings, rows.len() as u64);
             prop_assert_eq!(manifest.tally.output_bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
             prop_assert!(files.keys().all(|name| name.starts_with("readings/date=1970-01-0") && name.ends_with(".parquet")));
             for plan in plans {
                 let plan = Plan { epochs: epochs.clone(), commit, ..plan };
                 let shown = format!("{plan:?}");
-                let (again, same) = write(plan, rows.clone(), shards);
+                let (again, same) = write(plan, rows.clone(), (shards, in_background));
                 prop_assert_eq!(again.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>(), "{}", shown);
                 prop_assert!(again == files, "bytes differ with {}", shown);
                 prop_assert_eq!(&same, &manifest, "{}", shown);

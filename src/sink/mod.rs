@@ -8,6 +8,7 @@ mod columns;
 mod quarantine;
 mod readings;
 mod table;
+mod table_writer;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -17,5 +18,6 @@ pub use anomalies::Anomalies;
 pub use quarantine::Quarantine;
 pub use readings::Readings;
 pub use table::{Table, TableColumns};
+pub use table_writer::{ByShard, Files, TableWriter};
 pub use windows::Windows;
 pub use writer::{CommitWriter, SinkError, StagedFile, Target, sync_file_system, sync_folder};

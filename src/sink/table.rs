@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
 
 /// A table of the output.
-pub trait Table: 'static {
+pub trait Table: Send + Sync + 'static {
     type Row: timely::ExchangeData + Clone;
 
     /// The folder's name.

@@ -29,7 +29,7 @@ use crate::observe::wall_clock;
 
 /// An epoch is not cut sooner than this after the one before it: what several sessions bring meanwhile shares one. What comes after a
 /// pause does not wait, and what one session brings steadily comes in groups further apart than this.
-const EPOCH_INTERVAL: Duration = Duration::from_millis(13);
+const EPOCH_INTERVAL: Duration = Duration::from_millis(6);
 /// An epoch closes after so many bytes at the latest.
 const EPOCH_BYTES: u64 = 16 << 20;
 /// How often a silent source is told of.

@@ -29,7 +29,7 @@ const AT_HAND: usize = 64 << 20;
 const GROUP: (usize, usize) = (16_384, 8 << 20);
 /// A group is not begun sooner than this after the one before it, while more keeps coming. What comes after a pause does not wait;
 /// what comes steadily shares an fsync, an epoch and a wake-up of each thread with its neighbours.
-const GROUP_INTERVAL: Duration = Duration::from_millis(16);
+const GROUP_INTERVAL: Duration = Duration::from_millis(8);
 /// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
 const QUIET: Duration = Duration::from_millis(4);
 /// Nor, after a moment's silence, with so many: a broker that sends no more of them at once is waiting indeed.
