@@ -238,6 +238,7 @@ fn open_session(
             budget: settings.journal.budget / share,
             retained,
             retained_for: settings.journal.retain_for.into(),
+            gather: settings.source.gather.into(),
         },
         records: Records::new(reader, Restorer::new(&vault, key)?),
     })

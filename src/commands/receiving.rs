@@ -119,6 +119,7 @@ impl Receiving {
             releases: releases.clone(),
             cut: LiveCut {
                 epoch_records: settings.replay.epoch_records,
+                gather: settings.source.gather.into(),
                 commit_records: settings.output.commit_rows,
                 commit_bytes: settings.output.commit_bytes,
                 commit_interval: settings.output.commit_interval.into(),

@@ -52,6 +52,8 @@ pub struct Source {
     pub session_expiry: Micros,
     /// Unacknowledged messages that the broker may send (MQTT 5), at least 1.
     pub receive_maximum: u16,
+    /// Records that come steadily within so long of each other share an fsync and an epoch; at most a second.
+    pub gather: Micros,
     /// Whether the last message that the broker has retained of each topic is a record, too.
     pub retained: bool,
     /// What comes from below this topic is no record: the alerts that go to this broker. Empty: there are none.
@@ -96,6 +98,7 @@ impl Default for Source {
             keep_alive: Micros(30 * Micros::SECOND.0),
             session_expiry: Micros::DAY,
             receive_maximum: 10_000,
+            gather: Micros(16_000),
             retained: false,
             alerts: String::new(),
         }
@@ -172,6 +175,7 @@ impl Source {
                 seconds(node, Micros(0), LONGEST_SESSION)
             }),
             receive_maximum: section.integer("receive_maximum", 1..=u16::MAX, default.receive_maximum),
+            gather: section.read("gather", default.gather, up_to_a_second),
             retained: section.boolean("retained", default.retained),
             alerts: default.alerts,
         }
@@ -219,6 +223,14 @@ fn client_id(node: &Node) -> Checked<String> {
     match id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
         true => fault(node, "wants at most 65,535 bytes, without control characters"),
         false => Ok(id),
+    }
+}
+
+fn up_to_a_second(node: &Node) -> Checked<Micros> {
+    let found = duration(node, Micros(0))?;
+    match found <= Micros::SECOND {
+        true => Ok(found),
+        false => fault(node, "wants at most 1s: so long an acknowledgement may wait".to_owned()),
     }
 }
 

@@ -27,9 +27,6 @@ use crate::disk::{Disk, Fence};
 use crate::journal::{self, EpochLog, JournalError, Silence, Start};
 use crate::observe::wall_clock;
 
-/// An epoch is not cut sooner than this after the one before it: what several sessions bring meanwhile shares one. What comes after a
-/// pause does not wait, and what one session brings steadily comes in groups further apart than this.
-const EPOCH_INTERVAL: Duration = Duration::from_millis(6);
 /// An epoch closes after so many bytes at the latest.
 const EPOCH_BYTES: u64 = 16 << 20;
 /// How often a silent source is told of.
@@ -41,6 +38,9 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct LiveCut {
     pub epoch_records: u64,
+    /// An epoch is not cut sooner than nearly this after the one before it: what several sessions bring meanwhile shares one. What comes
+    /// after a pause does not wait.
+    pub gather: Duration,
     pub commit_records: u64,
     pub commit_bytes: u64,
     pub commit_interval: Duration,
@@ -277,7 +277,7 @@ impl<D: Disk, S: Fn() -> bool + Send + 'static, A: Announce> Live<D, S, A> {
             }
             let now = Instant::now();
             if waiting.records > 0 {
-                let until = self.last_arrival + EPOCH_INTERVAL;
+                let until = self.last_arrival + self.cut.gather * 3 / 4; // groups of one session are further apart
                 let is_full = waiting.records >= self.cut.epoch_records || waiting.bytes >= EPOCH_BYTES;
                 if is_full || waiting.ended || now >= until {
                     return Close::Records;

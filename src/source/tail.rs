@@ -27,9 +27,6 @@ use crate::record::EventTime;
 const AT_HAND: usize = 64 << 20;
 /// Appended to the journal at once at most, in records and bytes.
 const GROUP: (usize, usize) = (16_384, 8 << 20);
-/// A group is not begun sooner than this after the one before it, while more keeps coming. What comes after a pause does not wait;
-/// what comes steadily shares an fsync, an epoch and a wake-up of each thread with its neighbours.
-const GROUP_INTERVAL: Duration = Duration::from_millis(8);
 /// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
 const QUIET: Duration = Duration::from_millis(4);
 /// Nor, after a moment's silence, with so many: a broker that sends no more of them at once is waiting indeed.
@@ -138,6 +135,9 @@ pub struct Ingest<D: Disk> {
     pub retained: u64,
     /// And for how long.
     pub retained_for: Duration,
+    /// A group is not begun sooner than this after the one before it, while more keeps coming. What comes after a pause does not wait;
+    /// what comes steadily shares an fsync, an epoch and a wake-up of each thread with its neighbours.
+    pub gather: Duration,
 }
 
 impl<D: Disk> Ingest<D> {
@@ -193,7 +193,7 @@ impl<D: Disk> Ingest<D> {
             };
             while_more_comes(subscription, may_begin);
             let group = gather(first, subscription);
-            may_begin = Instant::now() + GROUP_INTERVAL;
+            may_begin = Instant::now() + self.gather;
             let last = group.last().map(|message| message.number);
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {

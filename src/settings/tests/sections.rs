@@ -203,7 +203,7 @@ fn the_source_section_is_read() {
     let source = good(
         "[source]\nurl = \"mqtts://b\"\ntopics = [\"$share/g/+/#\", \"a\"]\nprotocol = \"3.1.1\"\nuser = \"u\"\npassword = \"\"
          password_file = \"p\"\nca = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nkeep_alive = \"2m\"
-         session_expiry = \"0s\"\nreceive_maximum = 65535\nretained = true",
+         session_expiry = \"0s\"\nreceive_maximum = 65535\ngather = \"2ms\"\nretained = true",
     )
     .source;
     assert_eq!((source.protocol, source.user.as_str()), (Protocol::V3, "u"));
@@ -214,6 +214,11 @@ fn the_source_section_is_read() {
         (Micros(120_000_000), Micros(0))
     );
     assert_eq!((source.receive_maximum, source.retained), (65535, true));
+    assert_eq!(source.gather, Micros(2_000));
+    refused(
+        "source.gather = \"2s\"",
+        "ward.toml:2: [source] gather: wants at most 1s: so long an acknowledgement may wait",
+    );
     refused(
         "source.keep_alive = \"500ms\"",
         "ward.toml:2: [source] keep_alive: wants whole seconds from 1s to 65535s",
