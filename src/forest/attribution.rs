@@ -79,20 +79,20 @@ impl Workspace {
         }
     }
 
-    /// Goes one cut up: the cut of the box is worth `value`, what was below it counts as far as it does not separate.
-    fn climb(&mut self, point: &[f32], value: f64) -> Option<f64> {
+    /// Goes one cut up, to one of this depth: what was below it counts as far as it does not separate. None where it cannot.
+    fn climb(&mut self, point: &[f32], depth: usize) -> Option<()> {
         let outside = reach((&self.lows, &self.highs), point);
         if outside.excess == 0.0 {
             return None;
         }
-        let separation = outside.separation();
-        let (per_unit, kept) = (value / (outside.range + outside.excess), 1.0 - separation);
+        let whole = outside.range + outside.excess;
+        let (per_unit, kept) = (1.0 / (depth + 1) as f64 / whole, 1.0 - outside.excess / whole);
         for (((part, &low), &high), &x) in self.parts.iter_mut().zip(&self.lows).zip(&self.highs).zip(point) {
             let (below, above) = gap(low, high, x);
             part.high = part.high * kept + above * per_unit;
             part.low = part.low * kept + below * per_unit;
         }
-        Some(separation)
+        Some(())
     }
 
     /// Scales the parts so that they add up to the tree's score, and adds them to their measures' sums.
@@ -121,41 +121,31 @@ impl CutTree {
         let (leaf, depth) = self.descend(root, point);
         space.parts.fill(Part::default());
         let score = if self.point(leaf) == point {
-            self.climb_without_point(leaf, depth, point, scale, space);
+            self.climb_without_point(leaf, depth, point, space);
             scale.seen(depth, self.leaves[leaf].mass)
         } else {
-            self.climb_with_point(leaf, depth, point, scale, space)
+            self.climb_with_point(leaf, depth, point, space);
+            self.score_from(leaf, depth, point, scale)
         };
-        space.add_to(sums, score);
+        space.add_to(sums, f64::from(score));
     }
 
-    fn climb_with_point(
-        &self,
-        leaf: usize,
-        mut depth: usize,
-        point: &[f32],
-        scale: &Scale,
-        space: &mut Workspace,
-    ) -> f64 {
-        let mut score = scale.unseen(depth);
+    fn climb_with_point(&self, leaf: usize, mut depth: usize, point: &[f32], space: &mut Workspace) {
         space.set_box((self.point(leaf), self.point(leaf)));
-        space.climb(point, score);
+        space.climb(point, depth);
         let mut node = self.leaves[leaf].parent;
         while node != TOP {
             space.set_box(self.bounds(node as usize));
             depth -= 1;
-            let value = scale.unseen(depth);
-            let Some(separation) = space.climb(point, value) else {
-                break;
-            };
-            score += separation * (value - score);
+            if space.climb(point, depth).is_none() {
+                return;
+            }
             node = self.node_parents[node as usize];
         }
-        score
     }
 
     /// The same with boxes that leave out the point's own leaf: the union of the siblings on the way up.
-    fn climb_without_point(&self, leaf: usize, mut depth: usize, point: &[f32], scale: &Scale, space: &mut Workspace) {
+    fn climb_without_point(&self, leaf: usize, mut depth: usize, point: &[f32], space: &mut Workspace) {
         space.lows.fill(f32::INFINITY);
         space.highs.fill(f32::NEG_INFINITY);
         let mut below = Link::leaf(leaf as u16);
@@ -165,7 +155,7 @@ impl CutTree {
             let side = self.side(node, below);
             space.widen_box(self.extent(children[1 - side]));
             depth -= 1;
-            if space.climb(point, scale.unseen(depth)).is_none() {
+            if space.climb(point, depth).is_none() {
                 return;
             }
             below = Link::node(node, 0);

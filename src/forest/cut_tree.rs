@@ -12,6 +12,9 @@ pub(super) const NONE: u16 = u16::MAX;
 /// need no branch for their end. Also the end of the list of free nodes.
 pub(super) const TOP: u16 = 0;
 
+/// Floats behind the last box, so that a vector can be loaded from any part of any box.
+pub(super) const BEHIND: usize = 8;
+
 /// A reference to a node or leaf: bit 15 says leaf, bits 10–14 hold the low bits of the dimension a node cuts (known before the
 /// node itself is loaded, which shortens the wait on the way down), bits 0–9 its index.
 #[derive(Clone, Copy, Debug)]
@@ -117,8 +120,8 @@ pub(super) struct CutTree {
     pub(super) nodes: Vec<Node>,
     /// The dimension each node cuts, where the links have no room for it; else empty.
     pub(super) cut_dimensions: Vec<u16>,
-    /// A box per node, as [`super::bounds`] stores it.
-    pub(super) boxes: Vec<f64>,
+    /// A box per node, as [`super::bounds`] stores it, and [`BEHIND`] floats.
+    pub(super) boxes: Vec<f32>,
     pub(super) node_parents: Vec<u16>,
     pub(super) leaves: Vec<Leaf>,
     pub(super) points: Vec<f32>,
@@ -164,12 +167,12 @@ impl CutTree {
 
     /// The stored box of a node.
     #[inline(always)]
-    pub(super) fn stored_box(&self, node: usize) -> &[f64] {
+    pub(super) fn stored_box(&self, node: usize) -> &[f32] {
         let width = bounds::width(self.dimensions);
         &self.boxes[node * width..(node + 1) * width]
     }
 
-    pub(super) fn stored_box_mut(&mut self, node: usize) -> &mut [f64] {
+    pub(super) fn stored_box_mut(&mut self, node: usize) -> &mut [f32] {
         let width = bounds::width(self.dimensions);
         &mut self.boxes[node * width..(node + 1) * width]
     }
@@ -222,8 +225,7 @@ impl CutTree {
 
     pub(super) fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
-            + self.boxes.capacity() * size_of::<f64>()
-            + self.points.capacity() * size_of::<f32>()
+            + (self.boxes.capacity() + self.points.capacity()) * size_of::<f32>()
             + (self.node_parents.capacity() + self.cut_dimensions.capacity()) * size_of::<u16>()
             + self.leaves.capacity() * size_of::<Leaf>()
     }

@@ -5,7 +5,7 @@
 //! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
 
 use super::bounds::{self, gap, reach, widen};
-use super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
+use super::cut_tree::{BEHIND, CutTree, Leaf, Link, NONE, Node, TOP};
 use super::random::Stream;
 
 impl CutTree {
@@ -103,8 +103,7 @@ impl CutTree {
                 children: [below; 2],
             });
             self.node_parents.push(TOP);
-            self.boxes
-                .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
+            self.make_boxes();
             self.nodes.len() as u16 - 1
         } else {
             self.free_node = self.node_parents[index as usize];
@@ -131,8 +130,16 @@ impl CutTree {
             children: [Link::leaf(0); 2],
         });
         self.node_parents.push(TOP);
-        self.boxes.resize(bounds::width(self.dimensions), 0.0);
-        bounds::set(&mut self.boxes, |_| (f32::NEG_INFINITY, f32::INFINITY));
+        self.make_boxes();
+        bounds::set(self.stored_box_mut(usize::from(TOP)), |_| {
+            (f32::NEG_INFINITY, f32::INFINITY)
+        });
+    }
+
+    /// As many boxes as there are nodes, and what is behind the last.
+    pub(super) fn make_boxes(&mut self) {
+        let values = self.nodes.len() * bounds::width(self.dimensions) + BEHIND;
+        self.boxes.resize(values, 0.0);
     }
 
     /// Doubles all arrays at once, but never beyond what the sample can need.
@@ -142,7 +149,8 @@ impl CutTree {
             let more = held.max(16).min(self.capacity.saturating_sub(held));
             self.nodes.reserve_exact(more);
             self.node_parents.reserve_exact(more);
-            self.boxes.reserve_exact(more * bounds::width(self.dimensions));
+            let values = (held + more) * bounds::width(self.dimensions) + BEHIND;
+            self.boxes.reserve_exact(values - self.boxes.len());
             let leaves = held + more;
             self.leaves.reserve_exact(leaves.saturating_sub(self.leaves.len()));
             self.points

@@ -6,6 +6,7 @@
 //! batch changed, so that they can be asked as they were.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::bounds::coordinate;
 use super::ensemble::{BATCH, Forest};
 use super::parameters::Parameters;
 use super::scale::factor;
@@ -69,10 +70,13 @@ impl ForestPart {
     pub fn score(
         &mut self,
         first: u64,
-        points: Vec<f32>,
+        mut points: Vec<f32>,
         spare: Option<&mut Spare>,
         shares: &mut Vec<f64>,
     ) -> Option<Before> {
+        for value in &mut points {
+            *value = coordinate(*value);
+        }
         let Forest {
             dimensions,
             sample_size,

@@ -45,14 +45,14 @@ pub(super) struct Run<'a> {
 }
 
 /// The scores of the runs' rows of `points`, one run after the other; all trees have the same dimensions.
-pub(super) fn score(kernel: Kernel, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+pub(super) fn score(kernel: Kernel, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
     let dimensions = runs.first().map_or(1, |run| run.cuts.dimensions);
     kernel!(kernel, dimensions, score_runs(runs, points, scale, scores));
 }
 
 /// `D` is the number of dimensions, at most [`Link::DIMENSIONS`], or 0 for any.
 #[inline(always)]
-fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
     let Some(first) = runs.first() else { return };
     let width = if D > 0 { D } else { first.cuts.dimensions };
     let has_cuts = |run: &Run| run.cuts.root.is_some_and(|root| !root.is_leaf());
@@ -78,16 +78,23 @@ fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], 
 
 /// The first meetings' scores, as many as there is room for.
 #[inline(always)]
-fn score_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, scores: &mut [f64]) {
+fn score_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, scores: &mut [f32]) {
     let ends = descend_together::<D>(group);
     for ((meeting, end), score) in group.iter().zip(ends).zip(scores) {
-        *score = end.map_or(0.0, |(leaf, depth)| score_from::<D>(meeting, leaf, depth, scale));
+        *score = end.map_or(0.0, |(leaf, depth)| {
+            score_from::<D>(meeting.cuts, meeting.point, leaf, depth, scale)
+        });
     }
 }
 
 impl CutTree {
+    /// The score of a point from the leaf of this depth that it falls to.
+    pub(super) fn score_from(&self, leaf: usize, depth: usize, point: &[f32], scale: &Scale) -> f32 {
+        score_from::<0>(self, point, leaf, depth, scale)
+    }
+
     /// The score of a point that no cut above the leaf it falls to separates: it may be the leaf's.
-    pub(super) fn leaf_score(&self, leaf: usize, depth: usize, point: &[f32], scale: &Scale) -> f64 {
+    pub(super) fn leaf_score(&self, leaf: usize, depth: usize, point: &[f32], scale: &Scale) -> f32 {
         if self.point(leaf) == point {
             scale.seen(depth, self.leaves[leaf].mass)
         } else {
@@ -126,10 +133,9 @@ fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize,
 
 /// The score of a point from the leaf it falls to.
 #[inline(always)]
-fn score_from<const D: usize>(meeting: &Meeting, leaf: usize, mut depth: usize, scale: &Scale) -> f64 {
-    let tree = meeting.cuts;
+fn score_from<const D: usize>(tree: &CutTree, point: &[f32], leaf: usize, mut depth: usize, scale: &Scale) -> f32 {
     let dimensions = if D > 0 { D } else { tree.dimensions };
-    let (width, point) = (bounds::width(dimensions), &meeting.point[..dimensions]);
+    let (width, point) = (bounds::width(dimensions), &point[..dimensions]);
     let (mut score, unchanged) = (scale.unseen(depth), depth);
     let mut node = usize::from(tree.leaves[leaf].parent);
     while depth > 0 {

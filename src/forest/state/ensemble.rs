@@ -4,7 +4,7 @@
 //! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
 
 use super::super::bounds;
-use super::super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
+use super::super::cut_tree::{BEHIND, CutTree, Leaf, Link, NONE, Node, TOP};
 use super::super::ensemble::Forest;
 use super::super::parameters::Parameters;
 use super::super::sampler::Sampler;
@@ -118,7 +118,8 @@ impl CutTree {
         self.points.reserve_exact(leaves * self.dimensions);
         self.nodes.reserve_exact(leaves);
         self.node_parents.reserve_exact(leaves);
-        self.boxes.reserve_exact(leaves * bounds::width(self.dimensions));
+        self.boxes
+            .reserve_exact(leaves * bounds::width(self.dimensions) + BEHIND);
         // the places still to fill: the parent, and which child of it
         let mut open = vec![(TOP, 0)];
         let mut dimensions = Vec::new();
@@ -156,8 +157,7 @@ impl CutTree {
         if self.leaves.len() != leaves {
             return Err(StateError::Damaged);
         }
-        self.boxes
-            .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
+        self.make_boxes();
         for (dimension, node) in dimensions.into_iter().rev().zip((1..self.nodes.len()).rev()) {
             self.refresh(node);
             let Node {

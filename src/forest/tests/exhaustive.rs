@@ -1,8 +1,11 @@
 //! The forest as it is published, written for the eye: trees of boxes on the heap, every bounding box recomputed from the
 //! points, the sample a plain list. With the same random numbers it must give the same bits as the fast one.
 
+use std::ops::Add;
+
 use proptest::prelude::*;
 
+use super::super::bounds::coordinate;
 use super::super::grid::on_grid;
 use super::super::random::Stream;
 use super::{Normalise, Parameters, Scored, Scoring, score_all};
@@ -19,9 +22,11 @@ enum Slow {
 }
 
 /// A sum over the dimensions in the order the forest defines.
-fn lanes(values: impl Iterator<Item = f64>) -> f64 {
-    let mut lane = [0.0; 4];
-    values.enumerate().for_each(|(i, value)| lane[i % 4] += value);
+fn lanes<T: Copy + Default + Add<Output = T>>(values: impl Iterator<Item = T>) -> T {
+    let mut lane = [T::default(); 4];
+    values
+        .enumerate()
+        .for_each(|(i, value)| lane[i % 4] = lane[i % 4] + value);
     (lane[0] + lane[2]) + (lane[1] + lane[3])
 }
 
@@ -42,6 +47,14 @@ fn gaps(points: &[&Point], x: &[f32]) -> (Vec<(f64, f64)>, f64) {
 
 fn excess(gaps: &[(f64, f64)]) -> f64 {
     lanes(gaps.iter().map(|(below, above)| below + above))
+}
+
+/// How likely a random cut of the box of `points` with the point in it separates the two, as scores take it.
+fn separation(points: &[&Point], x: &[f32]) -> f32 {
+    let low = |d: usize| points.iter().map(|p| p[d]).fold(f32::INFINITY, f32::min);
+    let high = |d: usize| points.iter().map(|p| p[d]).fold(f32::NEG_INFINITY, f32::max);
+    let excess = lanes((0..x.len()).map(|d| (low(d) - x[d]).max(0.0) + (x[d] - high(d)).max(0.0)));
+    excess / (lanes((0..x.len()).map(|d| high(d) - low(d))) + excess)
 }
 
 impl Slow {
@@ -160,12 +173,12 @@ impl Slow {
     }
 
     /// The score and its parts per dimension and direction (low, high), before scaling.
-    fn score(&self, x: &[f32], depth: usize, n: usize, scoring: Scoring, seen: bool) -> (f64, Vec<(f64, f64)>) {
+    fn score(&self, x: &[f32], depth: usize, n: usize, scoring: Scoring, seen: bool) -> (f32, Vec<(f64, f64)>) {
         let unseen = 1.0 / (depth + 1) as f64;
         let others: Vec<&Point> = self.points().into_iter().filter(|point| *point != x).collect();
         let (below_here, parts) = match self {
-            Slow::Leaf(_, mass) if seen => (seen_score(depth, *mass, n, scoring), vec![(0.0, 0.0); x.len()]),
-            Slow::Leaf(..) => (unseen, vec![(0.0, 0.0); x.len()]),
+            Slow::Leaf(_, mass) if seen => (seen_score(depth, *mass, n, scoring) as f32, vec![(0.0, 0.0); x.len()]),
+            Slow::Leaf(..) => (unseen as f32, vec![(0.0, 0.0); x.len()]),
             Slow::Node {
                 dimension,
                 cut,
@@ -195,7 +208,7 @@ impl Slow {
         let score = if seen || matches!(self, Slow::Leaf(..)) {
             below_here
         } else {
-            below_here + p * (unseen - below_here)
+            below_here + separation(&others, x) * (unseen as f32 - below_here)
         };
         (score, parts)
     }
@@ -266,6 +279,7 @@ impl SlowTree {
 /// Scores, and parts per dimension (low, high), of a whole stream.
 fn slowly(parameters: &Parameters, points: &[f32]) -> Vec<(f64, Vec<(f64, f64)>)> {
     let n = parameters.sample_size;
+    let points: Vec<f32> = points.iter().map(|value| coordinate(*value)).collect();
     let tree = |index| SlowTree {
         random: Stream::new(parameters.seed, b"key", index),
         root: None,
@@ -281,7 +295,10 @@ fn slowly(parameters: &Parameters, points: &[f32]) -> Vec<(f64, Vec<(f64, f64)>)
             for tree in &trees {
                 let root = tree.root.as_ref().expect("a full tree");
                 let (score, parts) = root.score(x, 0, n, parameters.scoring, root.copies(x) > 0);
-                let sum: f64 = parts.iter().map(|(low, high)| low + high).sum();
+                let (score, sum) = (
+                    f64::from(score),
+                    parts.iter().map(|(low, high)| low + high).sum::<f64>(),
+                );
                 total.0 += on_grid(score);
                 for (to, (low, high)) in total.1.iter_mut().zip(parts) {
                     let equal = score / (2 * x.len()) as f64;

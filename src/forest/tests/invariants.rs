@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::bounds::coordinate;
 use super::super::cut_tree::{CutTree, Link, NONE, TOP};
 use super::super::tree::Tree;
 use super::{Forest, Normalise, Parameters, Scoring, score_all};
@@ -154,6 +155,7 @@ proptest! {
 
     #[test]
     fn trees_stay_whole_after_every_point(points in stream()) {
+        let points: Vec<f32> = points.into_iter().map(coordinate).collect();
         let mut forest = Forest::new(&small(Scoring::Kinesis), b"key");
         for point in points.chunks(3) {
             forest.score_batch(point, f64::INFINITY, &mut Vec::new());
