@@ -4,29 +4,45 @@
 use smallvec::SmallVec;
 
 use super::bounds;
-use super::cut_tree::{CutTree, Link, TOP};
+use super::cut_tree::{CutTree, Leaf, MANY, Renamed, TOP};
 
 impl CutTree {
-    pub(super) fn delete(&mut self, leaf: u16) {
-        let gone = &mut self.leaves[leaf as usize];
-        gone.mass -= 1;
-        if gone.mass > 0 {
-            return;
+    /// `copies` counts those of the leaf, this one too. Gives the leaf that has another name now, which is to be told to whoever
+    /// knows it.
+    pub(super) fn delete(&mut self, leaf: Leaf, copies: impl FnOnce() -> u16) -> Option<Renamed> {
+        let link = self.child(leaf);
+        let mass = if link.mass() < MANY { link.mass() } else { copies() };
+        if mass > 1 {
+            self.set_child(leaf, link.with_mass(mass - 1));
+            return None;
         }
-        let parent = gone.parent;
-        gone.parent = self.free_leaf;
-        self.free_leaf = leaf;
+        let parent = leaf.above();
         if parent == TOP {
+            self.free_point(link);
             self.root = None;
-            return;
+            return None;
         }
-        let side = self.side(parent, Link::leaf(leaf));
-        let sibling = self.nodes[parent as usize].children[1 - side];
-        let above = self.node_parents[parent as usize];
-        self.hang(above, Link::node(parent, 0), sibling);
-        self.node_parents[parent as usize] = self.free_node;
+        self.leave_corners(parent);
+        self.free_point(self.child(leaf));
+        let (sibling, place) = (self.child(leaf.sibling()), self.place(parent));
+        let above = place.above();
+        self.set_child(place, sibling);
+        self.node_parents[usize::from(parent)] = self.free_node;
         self.free_node = parent;
+        if !sibling.is_leaf() {
+            self.node_parents[sibling.index()] = above;
+        }
         self.shrink(above);
+        if !sibling.is_leaf() {
+            return None;
+        }
+        if above != TOP {
+            self.make_corners(above);
+        }
+        Some(Renamed {
+            from: leaf.sibling(),
+            to: place,
+        })
     }
 
     /// Recomputes the boxes from `node` up; once one has not changed, none above it does.

@@ -185,14 +185,14 @@ impl Forest {
         let mut sums = vec![Part::default(); strange.len() * self.measures];
         for (tree, mut before) in self.trees.iter().zip(before) {
             for (&row, sums) in strange.iter().zip(sums.chunks_exact_mut(self.measures)) {
-                let cuts = match &mut before {
-                    None => &tree.cuts,
+                let tree = match &mut before {
+                    None => tree,
                     Some(copy) => {
                         copy.take_until(rows.first + row as u64, rows);
-                        &copy.cuts
+                        &**copy
                     }
                 };
-                cuts.add_attribution(rows.row(row), &self.scale, &mut space, sums);
+                tree.add_attribution(rows.row(row), &self.scale, &mut space, sums);
             }
         }
         for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.measures)) {
@@ -218,6 +218,7 @@ fn add_scores(kernel: Kernel, trees: &mut [Tree], rows: &Rows, scale: &Scale, su
         let runs: Vec<Run> = open
             .map(|(tree, &from)| Run {
                 cuts: &tree.cuts,
+                sample: &tree.sampler.leaves,
                 rows: from..until(tree),
             })
             .collect();

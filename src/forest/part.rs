@@ -138,17 +138,17 @@ impl ForestPart {
         };
         let mut space = Workspace::new(self.forest.dimensions);
         for (at, (now, before)) in self.forest.trees.iter().zip(trees).enumerate() {
-            let cuts = match before {
+            let tree = match before {
                 Some(copy) => {
                     copy.take_until(*first + row as u64, &rows);
-                    &copy.cuts
+                    &**copy
                 }
                 None => {
                     let copy = later.clone().find_map(|batch| batch.trees[at].as_deref());
-                    &copy.unwrap_or(now).cuts
+                    copy.unwrap_or(now)
                 }
             };
-            cuts.add_attribution(rows.row(row), &self.forest.scale, &mut space, sums);
+            tree.add_attribution(rows.row(row), &self.forest.scale, &mut space, sums);
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
     let (mut run, mut row) = (0, runs.first().map_or(0, |run| run.rows.start));
     for scores in scores.chunks_mut(WAYS) {
         ways.count = 0;
-        while let Some(Run { cuts, rows }) = runs.get(run)
+        while let Some(Run { cuts, rows, .. }) = runs.get(run)
             && ways.count < scores.len()
         {
             let taken = (rows.end - row).min(scores.len() - ways.count);
@@ -119,11 +119,12 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
         // a point that the tree holds lies in all boxes above it
         for number in &ended.number[..ended.at_once] {
             let way = *number as usize;
-            let (cuts, from) = (runs[usize::from(ways.run[way])].cuts, ways.from[way] as usize);
-            let depth = ways.depth[way] as usize;
-            let leaf = Link::from_bits(ways.link[way] as u16).index();
+            let Run { cuts, sample, .. } = &runs[usize::from(ways.run[way])];
+            let (from, depth) = (ways.from[way] as usize, ways.depth[way] as usize);
             if scores[way] == scale.unseen(depth) {
-                scores[way] = cuts.leaf_score(leaf, depth, &points[from..from + D], scale);
+                let above = ways.path[(depth - 1) * WAYS + way];
+                let leaf = (above, Link::from_bits(ways.link[way] as u16), depth);
+                scores[way] = cuts.leaf_score(sample, leaf, &points[from..from + D], scale);
             }
         }
     }

@@ -229,7 +229,8 @@ fn seen_score(depth: usize, mass: usize, n: usize, scoring: Scoring) -> f64 {
 struct SlowTree {
     random: Stream,
     root: Option<Slow>,
-    sample: Vec<(f64, Point)>,
+    sample: Vec<(f32, Point)>,
+    since: u64,
     next: u64,
 }
 
@@ -253,24 +254,31 @@ impl SlowTree {
                 root.insert(x, known, &mut self.random)
             }
         });
-        let decayed = decay * step as f64;
+        let passed = decay * (step - self.since) as f64;
+        if passed > 64.0 {
+            self.since = step;
+            for (weight, _) in &mut self.sample {
+                *weight = (f64::from(*weight) + passed) as f32;
+            }
+        }
+        let decayed = decay * (step - self.since) as f64;
         if full {
-            let limit = libm::exp(self.sample[top].0 + decayed);
+            let limit = libm::exp(f64::from(self.sample[top].0) + decayed);
             let e = -libm::log1p(self.random.uniform() * libm::expm1(-limit));
-            self.sample[top] = (libm::log(e) - decayed, x.to_vec());
+            self.sample[top] = ((libm::log(e) - decayed) as f32, x.to_vec());
         } else {
             self.sample
-                .push((libm::log(self.random.exponential()) - decayed, x.to_vec()));
+                .push(((libm::log(self.random.exponential()) - decayed) as f32, x.to_vec()));
         }
         self.next = step + 1;
         if self.sample.len() == parameters.sample_size {
             let top = self
                 .sample
                 .iter()
-                .map(|(weight, _)| *weight)
+                .map(|(weight, _)| f64::from(*weight))
                 .fold(f64::NEG_INFINITY, f64::max);
-            let growth =
-                libm::log(self.random.exponential()) + libm::log(libm::expm1(decay)) - (top + decay * self.next as f64);
+            let growth = libm::log(self.random.exponential()) + libm::log(libm::expm1(decay))
+                - (top + decay * (self.next - self.since) as f64);
             self.next += libm::ceil(libm::log1p(libm::exp(growth)) / decay) as u64 - 1;
         }
     }
@@ -284,6 +292,7 @@ fn slowly(parameters: &Parameters, points: &[f32]) -> Vec<(f64, Vec<(f64, f64)>)
         random: Stream::new(parameters.seed, b"key", index),
         root: None,
         sample: Vec::new(),
+        since: 0,
         next: 0,
     };
     let mut trees: Vec<SlowTree> = (0..parameters.trees as u64).map(tree).collect();

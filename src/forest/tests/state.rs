@@ -214,7 +214,7 @@ fn a_state_of_another_forest_or_a_later_version_is_refused_by_name() {
     let error = read(&parameters, b"key", &bytes).expect_err("a later format");
     assert_eq!(
         error.to_string(),
-        "the forest's state has format 9, and this version knows up to 1; use the version that wrote it, or a later one"
+        "the forest's state has format 9, and this version knows up to 2; use the version that wrote it, or a later one"
     );
 }
 
