@@ -51,19 +51,19 @@ fn parts_mut(stored: &mut [f32]) -> (&mut f32, &mut [f32], &mut [f32]) {
     (&mut range[0], lows, highs)
 }
 
-/// Sets a stored box; says whether that changed it.
-pub(super) fn set(stored: &mut [f32], side: impl Fn(usize) -> (f32, f32)) -> bool {
+/// Sets a stored box.
+pub(super) fn set(stored: &mut [f32], side: impl Fn(usize) -> (f32, f32)) {
+    let (_, lows, highs) = parts_mut(stored);
+    for (dimension, (low, high)) in lows.iter_mut().zip(highs.iter_mut()).enumerate() {
+        (*low, *high) = side(dimension);
+    }
+    measure(stored);
+}
+
+/// Sets a stored box's range, once its lows and highs have changed.
+pub(super) fn measure(stored: &mut [f32]) {
     let (range, lows, highs) = parts_mut(stored);
-    let mut changed = false;
-    for (dimension, (own_low, own_high)) in lows.iter_mut().zip(highs.iter_mut()).enumerate() {
-        let (low, high) = side(dimension);
-        changed |= *own_low != low || *own_high != high;
-        (*own_low, *own_high) = (low, high);
-    }
-    if changed {
-        *range = self::range((lows, highs));
-    }
-    changed
+    *range = self::range((lows, highs));
 }
 
 /// How far a point lies outside a box, and how large the box is; both summed over the dimensions.
@@ -90,10 +90,24 @@ pub(super) fn gap(low: f32, high: f32, x: f32) -> (f64, f64) {
 #[inline(always)]
 pub(super) fn reach((lows, highs): (&[f32], &[f32]), point: &[f32]) -> Reach {
     let (mut excess, mut range) = ([0.0; 4], [0.0; 4]);
-    for (at, ((&low, &high), &x)) in lows.iter().zip(highs).zip(point).enumerate() {
+    let mut add = |lane: usize, low: f32, high: f32, x: f32| {
         let (below, above) = gap(low, high, x);
-        excess[at % 4] += below + above;
-        range[at % 4] += f64::from(high) - f64::from(low);
+        excess[lane] += below + above;
+        range[lane] += f64::from(high) - f64::from(low);
+    };
+    let (lows, low_rest) = lows.as_chunks::<4>();
+    let (highs, high_rest) = highs.as_chunks::<4>();
+    let (quads, rest) = point.as_chunks::<4>();
+    for ((x, low), high) in quads.iter().zip(lows).zip(highs) {
+        for lane in 0..4 {
+            add(lane, low[lane], high[lane], x[lane]);
+        }
+    }
+    // lane by lane, so that the sums need not leave their registers
+    for lane in 0..3 {
+        if let (Some(&low), Some(&high), Some(&x)) = (low_rest.get(lane), high_rest.get(lane), rest.get(lane)) {
+            add(lane, low, high, x);
+        }
     }
     Reach {
         excess: total(excess),
@@ -123,8 +137,17 @@ pub(super) fn excess((lows, highs): (&[f32], &[f32]), point: &[f32]) -> f32 {
 #[inline(always)]
 fn range((lows, highs): (&[f32], &[f32])) -> f32 {
     let mut sums = [0.0; 4];
-    for (at, (&low, &high)) in lows.iter().zip(highs).enumerate() {
-        sums[at % 4] += high - low;
+    let (lows, low_rest) = lows.as_chunks::<4>();
+    let (highs, high_rest) = highs.as_chunks::<4>();
+    for (low, high) in lows.iter().zip(highs) {
+        for lane in 0..4 {
+            sums[lane] += high[lane] - low[lane];
+        }
+    }
+    for lane in 0..3 {
+        if let (Some(low), Some(high)) = (low_rest.get(lane), high_rest.get(lane)) {
+            sums[lane] += high - low;
+        }
     }
     total(sums)
 }
@@ -144,10 +167,10 @@ fn total<T: Copy + Add<Output = T>>(lanes: [T; 4]) -> T {
 
 /// Widens a stored box so that it holds the point.
 pub(super) fn widen(stored: &mut [f32], point: &[f32]) {
-    let (range, lows, highs) = parts_mut(stored);
+    let (_, lows, highs) = parts_mut(stored);
     for ((low, high), &x) in lows.iter_mut().zip(highs.iter_mut()).zip(point) {
         *low = if x < *low { x } else { *low };
         *high = if x > *high { x } else { *high };
     }
-    *range = self::range((lows, highs));
+    measure(stored);
 }

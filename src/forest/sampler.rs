@@ -13,6 +13,8 @@ use super::random::Stream;
 pub(super) struct Sampler {
     capacity: usize,
     decay: f64,
+    /// ln(exp(λ) − 1).
+    log_growth: f64,
     /// A max-heap on `weights`; `leaves` moves along.
     pub(super) weights: Vec<f32>,
     pub(super) leaves: Vec<u16>,
@@ -30,6 +32,7 @@ impl Sampler {
         Sampler {
             capacity,
             decay,
+            log_growth: libm::log(libm::expm1(decay)),
             weights: Vec::new(),
             leaves: Vec::new(),
             since: 0,
@@ -42,6 +45,7 @@ impl Sampler {
         let Sampler {
             capacity,
             decay,
+            log_growth,
             weights,
             leaves,
             since,
@@ -49,7 +53,7 @@ impl Sampler {
         } = of;
         self.weights.clone_from(weights);
         self.leaves.clone_from(leaves);
-        (self.capacity, self.decay) = (*capacity, *decay);
+        (self.capacity, self.decay, self.log_growth) = (*capacity, *decay, *log_growth);
         (self.since, self.next) = (*since, *next);
     }
 
@@ -135,7 +139,7 @@ impl Sampler {
     /// all rejected with probability exp(−exp(top + λt)·(exp(λn) − 1)/(exp(λ) − 1)), which is inverted here in logarithms.
     fn draw_rejected(&self, random: &mut Stream) -> u64 {
         let hazard = f64::from(self.weights[0]) + self.decayed();
-        let log_growth = libm::log(random.exponential()) + libm::log(libm::expm1(self.decay)) - hazard;
+        let log_growth = libm::log(random.exponential()) + self.log_growth - hazard;
         let steps = ln_1p_exp(log_growth) / self.decay;
         // a float beyond u64 saturates: such a step never comes
         (libm::ceil(steps) as u64).saturating_sub(1)

@@ -26,7 +26,7 @@ const HALF: usize = LANES / 2;
 const GROUPS: usize = 4;
 
 /// Levels down between two looks whether all have arrived.
-const LEVELS: usize = 4;
+const LEVELS: usize = 2;
 
 /// Depths whose values two vectors hold.
 const SHALLOW: usize = 2 * LANES;
@@ -181,6 +181,9 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
             for group in 0..G {
                 let link = links[group];
                 let go = _mm512_testn_epi32_mask(link, leaf);
+                if go == 0 {
+                    continue;
+                }
                 let index = _mm512_and_si512(link, index_bits);
                 let value = _mm512_add_epi32(from[group], _mm512_srli_epi32::<10>(link));
                 let sound =
@@ -270,7 +273,6 @@ fn climb<const D: usize>(ways: &Ways, scale: &Scale) -> Ended {
     let known = unseen.len().min(SHALLOW);
     first_values[..known].copy_from_slice(&unseen[..known]);
     let shallow = [floats_at(&first_values, 0), floats_at(&first_values, LANES)];
-    let first_depth = _mm512_set1_epi32(ways.depth[0] as i32);
     let mut open = ways.count;
     while open > 0 {
         let mut kept = 0;
@@ -280,10 +282,11 @@ fn climb<const D: usize>(ways: &Ways, scale: &Scale) -> Ended {
             } else {
                 !0u16
             };
-            // the others are the first way once more
-            let numbers = _mm512_maskz_mov_epi32(there, words_at(&number, first));
-            let depths = _mm512_mask_mov_epi32(first_depth, there, words_at(&depth, first));
-            let depths = _mm512_sub_epi32(depths, one);
+            // the others are the first of these once more
+            let first_again =
+                |of| _mm512_mask_mov_epi32(_mm512_broadcastd_epi32(_mm512_castsi512_si128(of)), there, of);
+            let numbers = first_again(words_at(&number, first));
+            let depths = _mm512_sub_epi32(first_again(words_at(&depth, first)), one);
             let scores = floats_at(&score, first);
             let place = _mm512_add_epi32(_mm512_slli_epi32::<{ WAYS.ilog2() }>(depths), numbers);
             let sound = _mm512_cmplt_epu32_mask(numbers, all_ways)
