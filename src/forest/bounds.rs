@@ -144,10 +144,8 @@ fn range((lows, highs): (&[f32], &[f32])) -> f32 {
             sums[lane] += high[lane] - low[lane];
         }
     }
-    for lane in 0..3 {
-        if let (Some(low), Some(high)) = (low_rest.get(lane), high_rest.get(lane)) {
-            sums[lane] += high - low;
-        }
+    for (sum, (low, high)) in sums.iter_mut().zip(low_rest.iter().zip(high_rest)) {
+        *sum += high - low;
     }
     total(sums)
 }
