@@ -6,9 +6,11 @@
 //! scaled to its score; where nothing separates it, they are equal (as random-cut-forest-by-aws does it).
 
 use super::bounds::{gap, reach};
-use super::cut_tree::{CutTree, Link, TOP};
+use super::cut_tree::{CutTree, Leaf, TOP};
 use super::grid::on_grid;
 use super::scale::Scale;
+use super::score::mass;
+use super::tree::Tree;
 
 /// One measure's part of a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -79,20 +81,20 @@ impl Workspace {
         }
     }
 
-    /// Goes one cut up: the cut of the box is worth `value`, what was below it counts as far as it does not separate.
-    fn climb(&mut self, point: &[f32], value: f64) -> Option<f64> {
+    /// Goes one cut up, to one of this depth: what was below it counts as far as it does not separate. None where it cannot.
+    fn climb(&mut self, point: &[f32], depth: usize) -> Option<()> {
         let outside = reach((&self.lows, &self.highs), point);
         if outside.excess == 0.0 {
             return None;
         }
-        let separation = outside.separation();
-        let (per_unit, kept) = (value / (outside.range + outside.excess), 1.0 - separation);
+        let whole = outside.range + outside.excess;
+        let (per_unit, kept) = (1.0 / (depth + 1) as f64 / whole, 1.0 - outside.excess / whole);
         for (((part, &low), &high), &x) in self.parts.iter_mut().zip(&self.lows).zip(&self.highs).zip(point) {
             let (below, above) = gap(low, high, x);
             part.high = part.high * kept + above * per_unit;
             part.low = part.low * kept + below * per_unit;
         }
-        Some(separation)
+        Some(())
     }
 
     /// Scales the parts so that they add up to the tree's score, and adds them to their measures' sums.
@@ -114,62 +116,59 @@ impl Workspace {
     }
 }
 
-impl CutTree {
+impl Tree {
     /// Divides this tree's score of the point over the dimensions and adds the parts to the sums, one for each measure.
     pub(super) fn add_attribution(&self, point: &[f32], scale: &Scale, space: &mut Workspace, sums: &mut [Part]) {
-        let Some(root) = self.root else { return };
-        let (leaf, depth) = self.descend(root, point);
+        let cuts = &self.cuts;
+        let Some(root) = cuts.root else { return };
+        let (leaf, depth) = cuts.descend(root, point);
         space.parts.fill(Part::default());
-        let score = if self.point(leaf) == point {
-            self.climb_without_point(leaf, depth, point, scale, space);
-            scale.seen(depth, self.leaves[leaf].mass)
+        let score = if cuts.held(leaf).is(point) {
+            cuts.climb_without_point(leaf, depth, point, space);
+            scale.seen(depth, mass(&self.sampler.leaves, leaf, cuts.child(leaf)))
         } else {
-            self.climb_with_point(leaf, depth, point, scale, space)
+            cuts.climb_with_point(leaf, depth, point, space);
+            cuts.score_from(leaf, depth, point, scale)
         };
-        space.add_to(sums, score);
+        space.add_to(sums, f64::from(score));
     }
+}
 
-    fn climb_with_point(
-        &self,
-        leaf: usize,
-        mut depth: usize,
-        point: &[f32],
-        scale: &Scale,
-        space: &mut Workspace,
-    ) -> f64 {
-        let mut score = scale.unseen(depth);
-        space.set_box((self.point(leaf), self.point(leaf)));
-        space.climb(point, score);
-        let mut node = self.leaves[leaf].parent;
+impl CutTree {
+    fn climb_with_point(&self, leaf: Leaf, mut depth: usize, point: &[f32], space: &mut Workspace) {
+        let held = self.point(leaf);
+        space.set_box((&held, &held));
+        space.climb(point, depth);
+        let mut node = leaf.above();
         while node != TOP {
             space.set_box(self.bounds(node as usize));
             depth -= 1;
-            let value = scale.unseen(depth);
-            let Some(separation) = space.climb(point, value) else {
-                break;
-            };
-            score += separation * (value - score);
+            if space.climb(point, depth).is_none() {
+                return;
+            }
             node = self.node_parents[node as usize];
         }
-        score
     }
 
     /// The same with boxes that leave out the point's own leaf: the union of the siblings on the way up.
-    fn climb_without_point(&self, leaf: usize, mut depth: usize, point: &[f32], scale: &Scale, space: &mut Workspace) {
+    fn climb_without_point(&self, leaf: Leaf, mut depth: usize, point: &[f32], space: &mut Workspace) {
         space.lows.fill(f32::INFINITY);
         space.highs.fill(f32::NEG_INFINITY);
-        let mut below = Link::leaf(leaf as u16);
-        let mut node = self.leaves[leaf].parent;
-        while node != TOP {
-            let children = self.nodes[node as usize].children;
-            let side = self.side(node, below);
-            space.widen_box(self.extent(children[1 - side]));
+        let mut below = leaf;
+        while below.above() != TOP {
+            let other = below.sibling();
+            match self.child(other) {
+                link if link.is_leaf() => {
+                    let held = self.point(other);
+                    space.widen_box((&held, &held));
+                }
+                link => space.widen_box(self.bounds(link.index())),
+            }
             depth -= 1;
-            if space.climb(point, scale.unseen(depth)).is_none() {
+            if space.climb(point, depth).is_none() {
                 return;
             }
-            below = Link::node(node, 0);
-            node = self.node_parents[node as usize];
+            below = self.place(below.above());
         }
     }
 }

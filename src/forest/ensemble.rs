@@ -6,6 +6,7 @@
 //! first, and the copy taken along again.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::bounds::coordinates;
 use super::grid::on_grid;
 use super::kernels::Kernel;
 use super::parameters::Parameters;
@@ -72,13 +73,13 @@ impl Forest {
 
     /// Scores points and takes them in, one after the other in effect: each is scored against those before it.
     ///
-    /// `points` holds rows of measures × shingle finite values in source order (an incomplete last row is ignored); what the
-    /// forest says of them is appended to `out`. Points whose score is at or above `threshold` get an attribution.
+    /// `points` holds rows of measures × shingle finite values in source order (an incomplete last row is ignored; a value beyond
+    /// ±2^100 counts as that); what the forest says of them is appended to `out`. Points whose score is at or above `threshold` get an attribution.
     pub fn score_batch(&mut self, points: &[f32], threshold: f64, out: &mut Vec<Scored>) {
         for points in points.chunks(BATCH * self.dimensions) {
             let whole = points.len() - points.len() % self.dimensions;
             if whole > 0 {
-                self.score_part(&points[..whole], threshold, out);
+                self.score_part(&coordinates(&points[..whole]), threshold, out);
             }
         }
     }
@@ -184,14 +185,14 @@ impl Forest {
         let mut sums = vec![Part::default(); strange.len() * self.measures];
         for (tree, mut before) in self.trees.iter().zip(before) {
             for (&row, sums) in strange.iter().zip(sums.chunks_exact_mut(self.measures)) {
-                let cuts = match &mut before {
-                    None => &tree.cuts,
+                let tree = match &mut before {
+                    None => tree,
                     Some(copy) => {
                         copy.take_until(rows.first + row as u64, rows);
-                        &copy.cuts
+                        &**copy
                     }
                 };
-                cuts.add_attribution(rows.row(row), &self.scale, &mut space, sums);
+                tree.add_attribution(rows.row(row), &self.scale, &mut space, sums);
             }
         }
         for (&row, sums) in strange.iter().zip(sums.chunks_exact(self.measures)) {
@@ -217,6 +218,7 @@ fn add_scores(kernel: Kernel, trees: &mut [Tree], rows: &Rows, scale: &Scale, su
         let runs: Vec<Run> = open
             .map(|(tree, &from)| Run {
                 cuts: &tree.cuts,
+                sample: &tree.sampler.leaves,
                 rows: from..until(tree),
             })
             .collect();
@@ -237,7 +239,7 @@ fn add_scores(kernel: Kernel, trees: &mut [Tree], rows: &Rows, scale: &Scale, su
     }
     for scores in scores.chunks_exact(count) {
         for (sum, score) in sums.iter_mut().zip(&scores[rows.learning..]) {
-            *sum += on_grid(*score);
+            *sum += on_grid(f64::from(*score));
         }
     }
 }

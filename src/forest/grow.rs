@@ -5,53 +5,67 @@
 //! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
 
 use super::bounds::{self, gap, reach, widen};
-use super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
+use super::cut_tree::{ALONE, BEHIND, CutTree, Leaf, Link, Node, Renamed, TOP};
 use super::random::Stream;
 
 impl CutTree {
-    pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> u16 {
+    /// The point's leaf; and the one that has another name now, which is to be told to whoever knows it.
+    pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> (Leaf, Option<Renamed>) {
         let Some(root) = self.root else {
-            let leaf = self.new_leaf(point, TOP);
-            self.root = Some(Link::leaf(leaf));
-            return leaf;
+            let place = self.new_point(point);
+            self.root = Some(Link::leaf(place));
+            return (ALONE, None);
         };
         let (found, _) = self.descend(root, point);
-        if self.point(found) == point {
-            self.leaves[found].mass += 1;
-            return found as u16;
+        if self.held(found).is(point) {
+            let link = self.child(found);
+            self.set_child(found, link.with_mass(link.mass() + 1));
+            return (found, None);
         }
-        let mut at = root;
+        let (mut place, mut at) = (ALONE, root);
         loop {
             let outside = reach(self.extent(at), point);
             if outside.excess > 0.0 {
-                let place = random.uniform() * (outside.range + outside.excess);
+                let into = random.uniform() * (outside.range + outside.excess);
                 // a leaf has no size: every cut separates
-                if at.is_leaf() || place < outside.excess {
-                    return self.split(at, point, place);
+                if at.is_leaf() || into < outside.excess {
+                    return self.split(place, at, point, into);
                 }
+            }
+            self.leave_corners(at.index() as u16);
+            if outside.excess > 0.0 {
                 widen(self.stored_box_mut(at.index()), point);
             }
             let node = &self.nodes[at.index()];
-            at = node.children[usize::from(point[self.dimension(at)] > node.cut)];
+            let side = usize::from(point[self.dimension(at)] > node.cut);
+            place = Leaf::new(at.index() as u16, side);
+            at = node.children[side];
         }
     }
 
-    /// Puts a new node above `at` whose cut lies `place` into the gaps between `at` and the point, counted along the dimensions.
-    fn split(&mut self, at: Link, point: &[f32], place: f64) -> u16 {
-        let (dimension, cut) = self.place_cut(at, point, place);
-        let above = self.parent(at);
+    /// Puts a new node above `at`, in its place, whose cut lies `into` the gaps between `at` and the point, counted along the
+    /// dimensions.
+    fn split(&mut self, place: Leaf, at: Link, point: &[f32], into: f64) -> (Leaf, Option<Renamed>) {
+        let (dimension, cut) = self.place_cut(at, point, into);
         let index = self.new_node(at, point);
-        let leaf = self.new_leaf(point, index);
-        let children = if point[dimension] <= cut {
-            [Link::leaf(leaf), at]
-        } else {
-            [at, Link::leaf(leaf)]
-        };
-        self.nodes[index as usize] = Node { cut, children };
+        let leaf = Link::leaf(self.new_point(point));
+        let side = usize::from(point[dimension] > cut);
+        let children = if side == 0 { [leaf, at] } else { [at, leaf] };
+        self.nodes[usize::from(index)] = Node { cut, children };
+        self.node_parents[usize::from(index)] = place.above();
         let link = self.link(index, dimension);
-        self.hang(above, at, link);
-        self.set_parent(at, index);
-        leaf
+        self.set_child(place, link);
+        let leaf = Leaf::new(index, side);
+        if !at.is_leaf() {
+            self.node_parents[at.index()] = index;
+            return (leaf, None);
+        }
+        self.make_corners(index);
+        let renamed = Renamed {
+            from: place,
+            to: leaf.sibling(),
+        };
+        (leaf, Some(renamed))
     }
 
     fn place_cut(&self, at: Link, point: &[f32], mut place: f64) -> (usize, f32) {
@@ -74,21 +88,6 @@ impl CutTree {
         chosen
     }
 
-    fn new_leaf(&mut self, point: &[f32], parent: u16) -> u16 {
-        let leaf = Leaf { mass: 1, parent };
-        let index = self.free_leaf;
-        if index == NONE {
-            self.leaves.push(leaf);
-            self.points.extend_from_slice(point);
-            return (self.leaves.len() - 1) as u16;
-        }
-        self.free_leaf = self.leaves[index as usize].parent;
-        self.leaves[index as usize] = leaf;
-        let from = index as usize * self.dimensions;
-        self.points[from..from + self.dimensions].copy_from_slice(point);
-        index
-    }
-
     /// A place for a node, with the box of `below` and the point; its cut and children are the caller's to set.
     fn new_node(&mut self, below: Link, point: &[f32]) -> u16 {
         let index = self.free_node;
@@ -103,8 +102,7 @@ impl CutTree {
                 children: [below; 2],
             });
             self.node_parents.push(TOP);
-            self.boxes
-                .resize(self.nodes.len() * bounds::width(self.dimensions), 0.0);
+            self.make_boxes();
             self.nodes.len() as u16 - 1
         } else {
             self.free_node = self.node_parents[index as usize];
@@ -131,8 +129,16 @@ impl CutTree {
             children: [Link::leaf(0); 2],
         });
         self.node_parents.push(TOP);
-        self.boxes.resize(bounds::width(self.dimensions), 0.0);
-        bounds::set(&mut self.boxes, |_| (f32::NEG_INFINITY, f32::INFINITY));
+        self.make_boxes();
+        bounds::set(self.stored_box_mut(usize::from(TOP)), |_| {
+            (f32::NEG_INFINITY, f32::INFINITY)
+        });
+    }
+
+    /// As many boxes as there are nodes, and what is behind the last.
+    pub(super) fn make_boxes(&mut self) {
+        let values = self.nodes.len() * bounds::width(self.dimensions) + BEHIND;
+        self.boxes.resize(values, 0.0);
     }
 
     /// Doubles all arrays at once, but never beyond what the sample can need.
@@ -142,30 +148,8 @@ impl CutTree {
             let more = held.max(16).min(self.capacity.saturating_sub(held));
             self.nodes.reserve_exact(more);
             self.node_parents.reserve_exact(more);
-            self.boxes.reserve_exact(more * bounds::width(self.dimensions));
-            let leaves = held + more;
-            self.leaves.reserve_exact(leaves.saturating_sub(self.leaves.len()));
-            self.points
-                .reserve_exact((leaves * self.dimensions).saturating_sub(self.points.len()));
-        }
-    }
-
-    /// Makes `now` take the place of `was` below `above`.
-    pub(super) fn hang(&mut self, above: u16, was: Link, now: Link) {
-        if above == TOP {
-            self.root = Some(now);
-        } else {
-            let side = self.side(above, was);
-            self.nodes[above as usize].children[side] = now;
-        }
-        self.set_parent(now, above);
-    }
-
-    fn set_parent(&mut self, link: Link, parent: u16) {
-        if link.is_leaf() {
-            self.leaves[link.index()].parent = parent;
-        } else {
-            self.node_parents[link.index()] = parent;
+            let values = (held + more) * bounds::width(self.dimensions) + BEHIND;
+            self.boxes.reserve_exact(values - self.boxes.len());
         }
     }
 }

@@ -103,7 +103,7 @@ impl Wide {
     /// The scores of the runs, one after the other, in trees that have cuts; `D` is at most 8.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub(super) fn score<const D: usize>(self, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+    pub(super) fn score<const D: usize>(self, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
         // SAFETY: that there is a `Wide` says that the processor has the instructions.
         unsafe { wide::score::<D>(runs, points, scale, scores) }
     }
@@ -116,7 +116,7 @@ pub(super) enum Wide {}
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Wide {
-    pub(super) fn score<const D: usize>(self, _: &[Run], _: &[f32], _: &Scale, _: &mut [f64]) {
+    pub(super) fn score<const D: usize>(self, _: &[Run], _: &[f32], _: &Scale, _: &mut [f32]) {
         match self {}
     }
 }

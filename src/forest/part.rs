@@ -6,6 +6,7 @@
 //! batch changed, so that they can be asked as they were.
 
 use super::attribution::{Attribution, Part, Workspace};
+use super::bounds::coordinate;
 use super::ensemble::{BATCH, Forest};
 use super::parameters::Parameters;
 use super::scale::factor;
@@ -69,10 +70,13 @@ impl ForestPart {
     pub fn score(
         &mut self,
         first: u64,
-        points: Vec<f32>,
+        mut points: Vec<f32>,
         spare: Option<&mut Spare>,
         shares: &mut Vec<f64>,
     ) -> Option<Before> {
+        for value in &mut points {
+            *value = coordinate(*value);
+        }
         let Forest {
             dimensions,
             sample_size,
@@ -134,17 +138,17 @@ impl ForestPart {
         };
         let mut space = Workspace::new(self.forest.dimensions);
         for (at, (now, before)) in self.forest.trees.iter().zip(trees).enumerate() {
-            let cuts = match before {
+            let tree = match before {
                 Some(copy) => {
                     copy.take_until(*first + row as u64, &rows);
-                    &copy.cuts
+                    &**copy
                 }
                 None => {
                     let copy = later.clone().find_map(|batch| batch.trees[at].as_deref());
-                    &copy.unwrap_or(now).cuts
+                    copy.unwrap_or(now)
                 }
             };
-            cuts.add_attribution(rows.row(row), &self.forest.scale, &mut space, sums);
+            tree.add_attribution(rows.row(row), &self.forest.scale, &mut space, sums);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A point of step t gets the weight ln E − λt, E exponential with rate 1; the sample is the points of smallest weight. Weights
 //! stay logarithms throughout, so λt may grow without bound. Once the sample is full, the step of the next acceptance is drawn
 //! at once instead of an E per point: in distribution the same, and a rejected point costs nothing.
+//! Weights are kept as `f32`, which tells apart far more than chance does, and so that time does not swallow the difference, as of
+//! a step that follows.
 //! In: steps and leaves; out: the next step to accept, and the leaf to give up for it.
 
 use super::random::Stream;
@@ -11,11 +13,18 @@ use super::random::Stream;
 pub(super) struct Sampler {
     capacity: usize,
     decay: f64,
+    /// ln(exp(λ) − 1).
+    log_growth: f64,
     /// A max-heap on `weights`; `leaves` moves along.
-    pub(super) weights: Vec<f64>,
+    pub(super) weights: Vec<f32>,
     pub(super) leaves: Vec<u16>,
+    /// The step from which on the weights count time.
+    pub(super) since: u64,
     next: u64,
 }
+
+/// So much λt and the weights count it anew.
+const LONG: f64 = 64.0;
 
 impl Sampler {
     pub(super) fn new(capacity: usize, time_decay: u64) -> Sampler {
@@ -23,8 +32,10 @@ impl Sampler {
         Sampler {
             capacity,
             decay,
+            log_growth: libm::log(libm::expm1(decay)),
             weights: Vec::new(),
             leaves: Vec::new(),
+            since: 0,
             next: 0,
         }
     }
@@ -34,13 +45,16 @@ impl Sampler {
         let Sampler {
             capacity,
             decay,
+            log_growth,
             weights,
             leaves,
+            since,
             next,
         } = of;
         self.weights.clone_from(weights);
         self.leaves.clone_from(leaves);
-        (self.capacity, self.decay, self.next) = (*capacity, *decay, *next);
+        (self.capacity, self.decay, self.log_growth) = (*capacity, *decay, *log_growth);
+        (self.since, self.next) = (*since, *next);
     }
 
     /// The share of its weight that a point loses per step.
@@ -48,14 +62,15 @@ impl Sampler {
         self.decay
     }
 
-    /// Takes over a sample that [`in_order`](Self::in_order) accepts, of at most the capacity, and the next step to accept.
-    pub(super) fn restore(&mut self, next: u64, sample: Vec<(f64, u16)>) {
-        self.next = next;
+    /// Takes over a sample that [`in_order`](Self::in_order) accepts, of at most the capacity, the step from which on it counts
+    /// time, and the next step to accept.
+    pub(super) fn restore(&mut self, since: u64, next: u64, sample: Vec<(f32, u16)>) {
+        (self.since, self.next) = (since, next);
         (self.weights, self.leaves) = sample.into_iter().unzip();
     }
 
     /// Whether no weight is above the one over it.
-    pub(super) fn in_order(sample: &[(f64, u16)]) -> bool {
+    pub(super) fn in_order(sample: &[(f32, u16)]) -> bool {
         (1..sample.len()).all(|at| sample[(at - 1) / 2].0 >= sample[at].0)
     }
 
@@ -73,15 +88,34 @@ impl Sampler {
         }
     }
 
+    /// How often the sample has a leaf.
+    pub(super) fn copies(&self, leaf: u16) -> u16 {
+        copies(&self.leaves, leaf)
+    }
+
+    /// Gives a leaf another name.
+    pub(super) fn rename(&mut self, from: u16, to: u16) {
+        for leaf in &mut self.leaves {
+            *leaf = if *leaf == from { to } else { *leaf };
+        }
+    }
+
     /// Takes the point of step [`next`](Self::next), held by `leaf`, in place of [`leaving`](Self::leaving).
     pub(super) fn accept(&mut self, leaf: u16, random: &mut Stream) {
-        let decayed = self.decay * self.next as f64;
+        if self.decayed() > LONG {
+            let passed = self.decayed();
+            for weight in &mut self.weights {
+                *weight = (f64::from(*weight) + passed) as f32;
+            }
+            self.since = self.next;
+        }
+        let decayed = self.decayed();
         if self.leaving().is_some() {
             let weight = self.accepted_weight(decayed, random);
-            self.replace_top(weight, leaf);
+            self.replace_top(weight as f32, leaf);
         } else {
             let weight = libm::log(random.exponential()) - decayed;
-            self.push(weight, leaf);
+            self.push(weight as f32, leaf);
         }
         self.next = self.next.saturating_add(1);
         if self.weights.len() == self.capacity {
@@ -89,9 +123,14 @@ impl Sampler {
         }
     }
 
+    /// λt of the next step.
+    fn decayed(&self) -> f64 {
+        self.decay * (self.next - self.since) as f64
+    }
+
     /// ln E − λt given that it lies below the top weight: E is exponential, conditioned on E < exp(top + λt).
     fn accepted_weight(&self, decayed: f64, random: &mut Stream) -> f64 {
-        let limit = libm::exp(self.weights[0] + decayed);
+        let limit = libm::exp(f64::from(self.weights[0]) + decayed);
         let e = -libm::log1p(random.uniform() * libm::expm1(-limit));
         libm::log(e) - decayed
     }
@@ -99,14 +138,14 @@ impl Sampler {
     /// How many steps from `next` on are rejected. Step s is accepted when E < exp(top + λs), so that n steps from t on are
     /// all rejected with probability exp(−exp(top + λt)·(exp(λn) − 1)/(exp(λ) − 1)), which is inverted here in logarithms.
     fn draw_rejected(&self, random: &mut Stream) -> u64 {
-        let hazard = self.weights[0] + self.decay * self.next as f64;
-        let log_growth = libm::log(random.exponential()) + libm::log(libm::expm1(self.decay)) - hazard;
+        let hazard = f64::from(self.weights[0]) + self.decayed();
+        let log_growth = libm::log(random.exponential()) + self.log_growth - hazard;
         let steps = ln_1p_exp(log_growth) / self.decay;
         // a float beyond u64 saturates: such a step never comes
         (libm::ceil(steps) as u64).saturating_sub(1)
     }
 
-    fn push(&mut self, weight: f64, leaf: u16) {
+    fn push(&mut self, weight: f32, leaf: u16) {
         let mut at = self.weights.len();
         if at == self.weights.capacity() {
             let more = at.max(16).min(self.capacity - at);
@@ -122,7 +161,7 @@ impl Sampler {
         }
     }
 
-    fn replace_top(&mut self, weight: f64, leaf: u16) {
+    fn replace_top(&mut self, weight: f32, leaf: u16) {
         self.weights[0] = weight;
         self.leaves[0] = leaf;
         let mut at = 0;
@@ -148,8 +187,14 @@ impl Sampler {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.weights.capacity() * size_of::<f64>() + self.leaves.capacity() * size_of::<u16>()
+        self.weights.capacity() * size_of::<f32>() + self.leaves.capacity() * size_of::<u16>()
     }
+}
+
+/// How often a sample has a leaf.
+#[inline(always)]
+pub(super) fn copies(sample: &[u16], leaf: u16) -> u16 {
+    sample.iter().map(|held| u16::from(*held == leaf)).sum()
 }
 
 /// ln(1 + exp(x)), also where exp(x) overflows.
@@ -244,9 +289,7 @@ mod tests {
                 let (mut count, from) = (0, until - 1_000_000);
                 let jump = from.saturating_sub(sampler.next);
                 sampler.next += jump;
-                for weight in &mut sampler.weights {
-                    *weight -= sampler.decay * jump as f64;
-                }
+                sampler.since += jump;
                 while sampler.next() < until {
                     let leaf = sampler.leaving().expect("the sample is full");
                     sampler.accept(leaf, &mut random);

@@ -8,7 +8,7 @@ pub(super) struct Scale {
     scoring: Scoring,
     sample_size: f64,
     /// 1 / (depth + 1).
-    unseen: Vec<f64>,
+    unseen: Vec<f32>,
     /// log2 of 0 … sample_size + 1 (the first is never used).
     log2: Vec<f64>,
     factor: f64,
@@ -29,7 +29,7 @@ impl Scale {
         Scale {
             scoring: parameters.scoring,
             sample_size: n as f64,
-            unseen: (0..=n).map(|depth| 1.0 / (depth + 1) as f64).collect(),
+            unseen: (0..=n).map(|depth| 1.0 / (depth + 1) as f32).collect(),
             log2: (0..=n + 1).map(|m| libm::log2(m.max(1) as f64)).collect(),
             factor: factor(parameters),
         }
@@ -37,12 +37,12 @@ impl Scale {
 
     /// The score of leaving the tree's points at a cut of this depth.
     #[inline(always)]
-    pub(super) fn unseen(&self, depth: usize) -> f64 {
+    pub(super) fn unseen(&self, depth: usize) -> f32 {
         self.unseen[depth]
     }
 
     /// [`unseen`](Self::unseen) of all depths that there are.
-    pub(super) fn unseen_by_depth(&self) -> &[f64] {
+    pub(super) fn unseen_by_depth(&self) -> &[f32] {
         &self.unseen
     }
 
@@ -50,16 +50,17 @@ impl Scale {
     ///
     /// AWS: (1 − m/2n) / (d + log2(1 + m)), the library's damped score, with m one short of two and more copies, as it counts
     /// them. Kinesis: 1 / (d + log2 m), and 1 / (1 + n) where the leaf is the whole tree.
-    pub(super) fn seen(&self, depth: usize, mass: u16) -> f64 {
+    pub(super) fn seen(&self, depth: usize, mass: u16) -> f32 {
         let (d, m) = (depth as f64, usize::from(mass));
-        match self.scoring {
+        let value = match self.scoring {
             Scoring::Aws => {
                 let m = m.saturating_sub(1).max(1);
                 (1.0 - m as f64 / (2.0 * self.sample_size)) / (d + self.log2[m + 1])
             }
             Scoring::Kinesis if depth == 0 => 1.0 / (1.0 + self.sample_size),
             Scoring::Kinesis => 1.0 / (d + self.log2[m]),
-        }
+        };
+        value as f32
     }
 
     /// A sum over all trees times this is the forest's score.
@@ -68,6 +69,6 @@ impl Scale {
     }
 
     pub(super) fn memory(&self) -> usize {
-        (self.unseen.capacity() + self.log2.capacity()) * size_of::<f64>()
+        self.unseen.capacity() * size_of::<f32>() + self.log2.capacity() * size_of::<f64>()
     }
 }

@@ -12,8 +12,9 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::bounds;
-use super::cut_tree::{CutTree, Link, Node};
+use super::cut_tree::{CutTree, Leaf, Link, MANY, Node, TOP};
 use super::kernels::{Kernel, Wide, kernel};
+use super::sampler::copies;
 use super::scale::Scale;
 
 /// Points that go down together.
@@ -35,24 +36,27 @@ const WAIT: Node = Node {
 #[derive(Clone, Copy)]
 struct Meeting<'a> {
     cuts: &'a CutTree,
+    sample: &'a [u16],
     point: &'a [f32],
 }
 
 /// Rows that meet the same tree.
 pub(super) struct Run<'a> {
     pub(super) cuts: &'a CutTree,
+    /// The leaves of the tree's sample.
+    pub(super) sample: &'a [u16],
     pub(super) rows: Range<usize>,
 }
 
 /// The scores of the runs' rows of `points`, one run after the other; all trees have the same dimensions.
-pub(super) fn score(kernel: Kernel, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+pub(super) fn score(kernel: Kernel, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
     let dimensions = runs.first().map_or(1, |run| run.cuts.dimensions);
     kernel!(kernel, dimensions, score_runs(runs, points, scale, scores));
 }
 
 /// `D` is the number of dimensions, at most [`Link::DIMENSIONS`], or 0 for any.
 #[inline(always)]
-fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
+fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
     let Some(first) = runs.first() else { return };
     let width = if D > 0 { D } else { first.cuts.dimensions };
     let has_cuts = |run: &Run| run.cuts.root.is_some_and(|root| !root.is_leaf());
@@ -64,7 +68,11 @@ fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], 
     }
     let mut meetings = runs.iter().flat_map(|run| {
         let points = points[run.rows.start * width..run.rows.end * width].chunks_exact(width);
-        points.map(|point| Meeting { cuts: run.cuts, point })
+        points.map(|point| Meeting {
+            cuts: run.cuts,
+            sample: run.sample,
+            point,
+        })
     });
     for scores in scores.chunks_mut(GROUP) {
         let mut group: SmallVec<[Meeting; GROUP]> = meetings.by_ref().take(GROUP).collect();
@@ -78,31 +86,64 @@ fn score_runs<const D: usize>(wide: Option<Wide>, runs: &[Run], points: &[f32], 
 
 /// The first meetings' scores, as many as there is room for.
 #[inline(always)]
-fn score_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, scores: &mut [f64]) {
+fn score_group<const D: usize>(group: &[Meeting; GROUP], scale: &Scale, scores: &mut [f32]) {
     let ends = descend_together::<D>(group);
     for ((meeting, end), score) in group.iter().zip(ends).zip(scores) {
-        *score = end.map_or(0.0, |(leaf, depth)| score_from::<D>(meeting, leaf, depth, scale));
+        *score = end.map_or(0.0, |end| {
+            score_from::<D>(meeting.cuts, meeting.sample, meeting.point, end, scale)
+        });
     }
 }
 
+/// Where a way down ends: the node above the leaf, the link to it, and the number of cuts.
+#[derive(Clone, Copy)]
+struct End {
+    above: u16,
+    link: Link,
+    depth: usize,
+}
+
 impl CutTree {
-    /// The score of a point that no cut above the leaf it falls to separates: it may be the leaf's.
-    pub(super) fn leaf_score(&self, leaf: usize, depth: usize, point: &[f32], scale: &Scale) -> f64 {
-        if self.point(leaf) == point {
-            scale.seen(depth, self.leaves[leaf].mass)
+    /// The score of a point that the tree does not hold, from the leaf of this depth that it falls to.
+    pub(super) fn score_from(&self, leaf: Leaf, depth: usize, point: &[f32], scale: &Scale) -> f32 {
+        let (above, link) = (leaf.above(), self.child(leaf));
+        score_from::<0>(self, &[], point, End { above, link, depth }, scale)
+    }
+
+    /// The score of a point that no cut above the leaf it falls to separates: it may be the leaf's. The leaf is that to which the
+    /// node above has this link.
+    pub(super) fn leaf_score(
+        &self,
+        sample: &[u16],
+        (above, link, depth): (u16, Link, usize),
+        point: &[f32],
+        scale: &Scale,
+    ) -> f32 {
+        let leaf = self.leaf_below(above, link);
+        if self.held(leaf).is(point) {
+            scale.seen(depth, mass(sample, leaf, link))
         } else {
             scale.unseen(depth)
         }
     }
 }
 
+/// How many copies of a leaf a sample has.
+pub(super) fn mass(sample: &[u16], leaf: Leaf, link: Link) -> u16 {
+    match link.mass() {
+        MANY => copies(sample, leaf.bits()),
+        mass => mass,
+    }
+}
+
 /// [`descend`](CutTree::descend) for several at once; none from an empty tree.
 #[inline(always)]
-fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize, usize)>; GROUP] {
+fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<End>; GROUP] {
     let nodes = group.map(|meeting| meeting.cuts.nodes.as_slice());
     let points = group.map(|meeting| if D > 0 { &meeting.point[..D] } else { meeting.point });
     let mut links = group.map(|meeting| meeting.cuts.root.unwrap_or(Link::leaf(0)));
     let mut depths = [0u32; GROUP];
+    let mut above = [TOP; GROUP];
     while links.iter().any(|link| !link.is_leaf()) {
         for _ in 0..LEVELS {
             for lane in 0..GROUP {
@@ -116,22 +157,26 @@ fn descend_together<const D: usize>(group: &[Meeting; GROUP]) -> [Option<(usize,
                     group[lane].cuts.dimension(at)
                 };
                 let right = points[lane][dimension] > node.cut;
+                above[lane] = if link.is_leaf() { above[lane] } else { at.index() as u16 };
                 links[lane] = link.or(node.children[usize::from(right)]);
                 depths[lane] += link.depth();
             }
         }
     }
-    std::array::from_fn(|i| group[i].cuts.root.map(|_| (links[i].index(), depths[i] as usize)))
+    std::array::from_fn(|i| {
+        let (above, link, depth) = (above[i], links[i], depths[i] as usize);
+        group[i].cuts.root.map(|_| End { above, link, depth })
+    })
 }
 
 /// The score of a point from the leaf it falls to.
 #[inline(always)]
-fn score_from<const D: usize>(meeting: &Meeting, leaf: usize, mut depth: usize, scale: &Scale) -> f64 {
-    let tree = meeting.cuts;
+fn score_from<const D: usize>(tree: &CutTree, sample: &[u16], point: &[f32], end: End, scale: &Scale) -> f32 {
+    let mut depth = end.depth;
     let dimensions = if D > 0 { D } else { tree.dimensions };
-    let (width, point) = (bounds::width(dimensions), &meeting.point[..dimensions]);
+    let (width, point) = (bounds::width(dimensions), &point[..dimensions]);
     let (mut score, unchanged) = (scale.unseen(depth), depth);
-    let mut node = usize::from(tree.leaves[leaf].parent);
+    let mut node = usize::from(end.above);
     while depth > 0 {
         let (mut excess, mut whole) = ([0.0; STRIDE], [0.0; STRIDE]);
         for level in 0..STRIDE {
@@ -149,7 +194,7 @@ fn score_from<const D: usize>(meeting: &Meeting, leaf: usize, mut depth: usize, 
         }
     }
     if score == scale.unseen(unchanged) {
-        return tree.leaf_score(leaf, unchanged, point, scale);
+        return tree.leaf_score(sample, (end.above, end.link, unchanged), point, scale);
     }
     score
 }

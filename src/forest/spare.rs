@@ -41,19 +41,17 @@ impl CutTree {
             nodes,
             boxes,
             node_parents,
-            leaves,
             points,
             cut_dimensions,
             free_node,
-            free_leaf,
+            free_point,
         } = of;
         self.nodes.clone_from(nodes);
         self.boxes.clone_from(boxes);
         self.node_parents.clone_from(node_parents);
-        self.leaves.clone_from(leaves);
         self.points.clone_from(points);
         self.cut_dimensions.clone_from(cut_dimensions);
         (self.dimensions, self.capacity, self.root) = (*dimensions, *capacity, *root);
-        (self.free_node, self.free_leaf) = (*free_node, *free_leaf);
+        (self.free_node, self.free_point) = (*free_node, *free_point);
     }
 }

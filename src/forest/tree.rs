@@ -1,7 +1,7 @@
 //! One tree of a forest: the cuts, the sample they hold, and the random stream of both. In: the rows of a batch; out: the
 //! tree changed by those the sample takes in.
 
-use super::cut_tree::CutTree;
+use super::cut_tree::{CutTree, Leaf, Renamed};
 use super::parameters::Parameters;
 use super::random::Stream;
 use super::sampler::Sampler;
@@ -65,10 +65,18 @@ impl Tree {
 
     pub(super) fn take(&mut self, point: &[f32]) {
         if let Some(leaf) = self.sampler.leaving() {
-            self.cuts.delete(leaf);
+            let renamed = self.cuts.delete(Leaf::from_bits(leaf), || self.sampler.copies(leaf));
+            self.rename(renamed);
         }
-        let leaf = self.cuts.insert(point, &mut self.random);
-        self.sampler.accept(leaf, &mut self.random);
+        let (leaf, renamed) = self.cuts.insert(point, &mut self.random);
+        self.rename(renamed);
+        self.sampler.accept(leaf.bits(), &mut self.random);
+    }
+
+    fn rename(&mut self, renamed: Option<Renamed>) {
+        if let Some(Renamed { from, to }) = renamed {
+            self.sampler.rename(from.bits(), to.bits());
+        }
     }
 
     pub(super) fn memory(&self) -> usize {

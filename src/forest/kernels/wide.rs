@@ -1,15 +1,15 @@
 //! The scores by AVX-512, for trees of up to eight dimensions. In: trees that have cuts, and rows; out: a score for each of both.
 //!
 //! A row and a tree it meets make a way, down the tree and up again. Ways down go side by side, a lane of a vector each, whatever
-//! their trees: every step is a load that has to be waited for, so many are under way at once. Ways up go eight abreast, a vector
-//! over the dimensions for each box and one over the eight for what follows: where a box holds the point nothing changes from
-//! there on, and the next way takes the lane.
+//! their trees: every step is a load that has to be waited for, so many are under way at once. They leave a path, so that ways up
+//! wait for no load to know the next: all go up one box, sixteen abreast, and those that are not there yet go up the next. Where a
+//! box holds the point nothing changes from there on, so most leave soon.
 
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
 use super::super::bounds;
-use super::super::cut_tree::{Link, Node, TOP};
+use super::super::cut_tree::{BEHIND, CutTree, Link, Node};
 use super::super::scale::Scale;
 use super::super::score::Run;
 
@@ -19,17 +19,17 @@ const WAYS: usize = 256;
 /// Lanes of a vector of words.
 const LANES: usize = 16;
 
+/// Lanes of a vector of addresses.
+const HALF: usize = LANES / 2;
+
 /// Vectors that go down together, so that each has the others' time to wait for its loads.
 const GROUPS: usize = 4;
 
 /// Levels down between two looks whether all have arrived.
-const LEVELS: usize = 4;
+const LEVELS: usize = 2;
 
-/// Ways up in a vector of doubles.
-const ABREAST: usize = 8;
-
-/// Vectors that go up together.
-const CLIMBERS: usize = 2;
+/// Depths whose values two vectors hold.
+const SHALLOW: usize = 2 * LANES;
 
 /// Fewer values than this have places that vectors can add to without overflow.
 const MOST_VALUES: usize = 1 << 24;
@@ -42,73 +42,63 @@ const LEAF: u32 = Link::LEAF_0.bits() as u32;
 
 /// Ways from the roots to the ends, by their number; room for a vector beyond the last.
 struct Ways<'a> {
-    runs: &'a [Run<'a>],
     points: &'a [f32],
     count: usize,
     /// Its run.
     run: [u16; WAYS],
     /// Where in `points` its row begins.
     from: [u32; WAYS + LANES],
-    /// Where its tree's nodes begin, as an address: a vector's ways may be of different trees.
+    /// Its row, and zeros.
+    row: [[f32; HALF]; WAYS],
+    /// Where its tree's nodes and boxes begin, as addresses: a vector's ways may be of different trees.
     nodes: [u64; WAYS + LANES],
+    boxes: [u64; WAYS],
     /// How many nodes its tree has.
     most: [u32; WAYS + LANES],
     /// At the start the root, then the leaf it has come to.
     link: [u32; WAYS + LANES],
     /// The number of cuts above the leaf.
     depth: [u32; WAYS + LANES],
-    /// The node above the leaf.
-    node: [u32; WAYS + LANES],
-}
-
-/// A way up: what its next box takes to be found, close together.
-#[derive(Clone, Copy)]
-struct Climber<'a, const D: usize> {
-    /// The boxes and the parents of its tree's nodes, of each as many as there are nodes.
-    boxes: *const f64,
-    parents: *const u16,
-    nodes: u32,
-    /// The next node; the top of one that is no way.
-    node: u32,
-    point: &'a [f32; D],
+    /// For every level, from the roots down, the nodes that the ways have passed; and one more, so that two can be loaded for one.
+    path: Vec<u16>,
 }
 
 /// The scores of the runs, one after the other; their trees have cuts, and `D` dimensions.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f64]) {
-    const { assert!(D <= 8) };
+pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale, scores: &mut [f32]) {
+    const { assert!(D <= HALF && HALF <= BEHIND) };
     assert!(0 < D && points.len() < MOST_VALUES && runs.len() < usize::from(u16::MAX));
     for Run { cuts: tree, .. } in runs {
         let nodes = tree.nodes.len();
         assert!(tree.dimensions == D && 0 < nodes && nodes <= MOST_NODES);
-        assert!(tree.boxes.len() == nodes * bounds::width(D) && tree.node_parents.len() == nodes);
+        assert!(tree.boxes.len() == nodes * bounds::width(D) + BEHIND);
     }
     let mut ways = Ways {
-        runs,
         points,
         count: 0,
         run: [0; WAYS],
         from: [0; WAYS + LANES],
+        row: [[0.0; HALF]; WAYS],
         nodes: [0; WAYS + LANES],
+        boxes: [0; WAYS],
         most: [0; WAYS + LANES],
         link: [LEAF; WAYS + LANES],
         depth: [0; WAYS + LANES],
-        node: [u32::from(TOP); WAYS + LANES],
+        path: vec![0; 1],
     };
-    let mut meetings = runs
-        .iter()
-        .enumerate()
-        .flat_map(|(run, of)| of.rows.clone().map(move |row| (run, row)));
+    let (mut run, mut row) = (0, runs.first().map_or(0, |run| run.rows.start));
     for scores in scores.chunks_mut(WAYS) {
         ways.count = 0;
-        for (way, (run, row)) in meetings.by_ref().take(scores.len()).enumerate() {
-            let cuts = runs[run].cuts;
-            ways.run[way] = run as u16;
-            ways.from[way] = (row * D) as u32;
-            ways.nodes[way] = cuts.nodes.as_ptr() as u64;
-            ways.most[way] = cuts.nodes.len() as u32;
-            ways.link[way] = cuts.root.map_or(LEAF, |root| u32::from(root.bits()));
-            ways.count = way + 1;
+        while let Some(Run { cuts, rows, .. }) = runs.get(run)
+            && ways.count < scores.len()
+        {
+            let taken = (rows.end - row).min(scores.len() - ways.count);
+            ways.lay::<D>(run, cuts, row, taken);
+            row += taken;
+            if row == rows.end {
+                run += 1;
+                row = runs.get(run).map_or(0, |run| run.rows.start);
+            }
         }
         ways.link[ways.count..].fill(LEAF);
         for first in (0..ways.count).step_by(GROUPS * LANES) {
@@ -119,22 +109,49 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
                 _ => descend::<GROUPS>(&mut ways, first),
             }
         }
-        if ways.count > 0 {
-            climb::<D>(&ways, scale, scores);
+        if ways.count == 0 {
+            return;
         }
-        for (way, score) in scores.iter_mut().enumerate().take(ways.count) {
-            let depth = ways.depth[way] as usize;
-            // a point that the tree holds lies in all boxes above it: nothing has changed its score
-            if *score == scale.unseen(depth) {
-                let (cuts, from) = (runs[usize::from(ways.run[way])].cuts, ways.from[way] as usize);
-                let leaf = Link::from_bits(ways.link[way] as u16).index();
-                *score = cuts.leaf_score(leaf, depth, &points[from..from + D], scale);
+        let ended = climb::<D>(&ways, scale);
+        for (number, score) in ended.number.iter().zip(&ended.score).take(ended.count) {
+            scores[*number as usize] = *score;
+        }
+        // a point that the tree holds lies in all boxes above it
+        for number in &ended.number[..ended.at_once] {
+            let way = *number as usize;
+            let Run { cuts, sample, .. } = &runs[usize::from(ways.run[way])];
+            let (from, depth) = (ways.from[way] as usize, ways.depth[way] as usize);
+            if scores[way] == scale.unseen(depth) {
+                let above = ways.path[(depth - 1) * WAYS + way];
+                let leaf = (above, Link::from_bits(ways.link[way] as u16), depth);
+                scores[way] = cuts.leaf_score(sample, leaf, &points[from..from + D], scale);
             }
         }
     }
 }
 
-/// Takes the ways from `first` on, sixteen for each of the groups, down to their leaves.
+impl Ways<'_> {
+    /// Adds the ways of so many rows, from `row` on, that meet the tree of a run.
+    #[inline(always)]
+    fn lay<const D: usize>(&mut self, run: usize, cuts: &CutTree, row: usize, count: usize) {
+        let (first, points) = (self.count, &self.points[row * D..(row + count) * D]);
+        assert!(first + count <= WAYS, "room for all");
+        for (at, point) in points.as_chunks::<D>().0.iter().enumerate() {
+            let way = first + at;
+            self.row[way][..D].copy_from_slice(point);
+            self.from[way] = ((row + at) * D) as u32;
+            self.run[way] = run as u16;
+            self.nodes[way] = cuts.nodes.as_ptr() as u64;
+            self.boxes[way] = cuts.boxes.as_ptr() as u64;
+            self.most[way] = cuts.nodes.len() as u32;
+            self.link[way] = cuts.root.map_or(LEAF, |root| u32::from(root.bits()));
+        }
+        self.count += count;
+    }
+}
+
+/// Takes the ways from `first` on, sixteen for each of the groups, down to their leaves. For each and each level above its depth, its path
+/// then says a node of its tree.
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
 fn descend<const G: usize>(ways: &mut Ways, first: usize) {
@@ -153,13 +170,20 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
     let second_words = _mm512_add_epi32(first_words, one);
     let mut links = groups.map(|at| words_at(&ways.link, at));
     let mut depths = [_mm512_setzero_si512(); G];
-    let mut above = [_mm512_setzero_si512(); G];
-    let mut moving = true;
+    let (mut level, mut moving) = (0, true);
     while moving {
+        assert!(level <= MOST_NODES, "no way down is longer than a tree has nodes");
+        let passed = (level + LEVELS) * WAYS + 1;
+        if ways.path.len() < passed {
+            ways.path.resize(passed, 0);
+        }
         for _ in 0..LEVELS {
             for group in 0..G {
                 let link = links[group];
                 let go = _mm512_testn_epi32_mask(link, leaf);
+                if go == 0 {
+                    continue;
+                }
                 let index = _mm512_and_si512(link, index_bits);
                 let value = _mm512_add_epi32(from[group], _mm512_srli_epi32::<10>(link));
                 let sound =
@@ -185,157 +209,189 @@ fn descend<const G: usize>(ways: &mut Ways, first: usize) {
                 // all bits are a number, whatever they mean as a link: that is asserted at the next step
                 let next = _mm512_and_si512(_mm512_mask_srli_epi32::<16>(children, right, children), link_bits);
                 links[group] = _mm512_mask_mov_epi32(link, go, next);
-                above[group] = _mm512_mask_mov_epi32(above[group], go, index);
+                set_shorts(
+                    &mut ways.path,
+                    level * WAYS + groups[group],
+                    _mm512_cvtepi32_epi16(index),
+                );
                 depths[group] = _mm512_mask_add_epi32(depths[group], go, depths[group], one);
             }
+            level += 1;
         }
         moving = links.iter().any(|link| _mm512_testn_epi32_mask(*link, leaf) != 0);
     }
     for group in 0..G {
         set_words(&mut ways.link, groups[group], links[group]);
         set_words(&mut ways.depth, groups[group], depths[group]);
-        set_words(&mut ways.node, groups[group], above[group]);
     }
 }
 
-/// Eight ways up: their numbers, how many cuts are above the next box, and the scores.
-#[derive(Clone, Copy)]
-struct Eight {
-    numbers: __m256i,
-    depths: __m256i,
-    scores: __m512d,
+/// Ways in the order in which they end; room for a vector behind the last.
+struct Ended {
+    count: usize,
+    /// So many of the first, among them all whose point lies in its first box.
+    at_once: usize,
+    number: [u32; WAYS + LANES],
+    score: [f32; WAYS + LANES],
 }
 
 /// Goes up from the ends; the scores are those of points that their trees do not hold.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 #[allow(unsafe_code)]
-fn climb<const D: usize>(ways: &Ways, scale: &Scale, scores: &mut [f64]) {
+fn climb<const D: usize>(ways: &Ways, scale: &Scale) -> Ended {
     let unseen = scale.unseen_by_depth();
-    let most_depths = _mm256_set1_epi32(unseen.len() as i32);
-    let at_depth = |depths: __m256i| {
+    let most_depths = _mm512_set1_epi32(unseen.len() as i32);
+    let (one, all_ways) = (_mm512_set1_epi32(1), _mm512_set1_epi32(WAYS as i32));
+    let most_passed = _mm512_set1_epi32(ways.path.len() as i32 - 1);
+    let width = _mm512_set1_epi64(const { (bounds::width(D) * size_of::<f32>()) as i64 });
+    let held = const { ((1u32 << D) - 1) as u16 * 0x101 };
+    let mut ended = Ended {
+        count: 0,
+        at_once: 0,
+        number: [0; WAYS + LANES],
+        score: [0.0; WAYS + LANES],
+    };
+    // the ways that are not there yet: their number, the cuts above the box they have come from, and their score so far
+    let mut number = [0; WAYS + LANES];
+    let mut depth = [0; WAYS + LANES];
+    let mut score = [0.0; WAYS + LANES];
+    for first in (0..ways.count).step_by(LANES) {
+        let numbers = _mm512_add_epi32(_mm512_set1_epi32(first as i32), counting());
+        let depths = words_at(&ways.depth, first);
+        set_words(&mut number, first, numbers);
+        set_words(&mut depth, first, depths);
         assert!(
-            _mm256_cmplt_epu32_mask(depths, most_depths) == !0,
+            _mm512_cmplt_epu32_mask(depths, most_depths) == !0,
             "depths are on the scale"
         );
-        // SAFETY: all eight depths were just asserted to be less than the number of values.
-        unsafe { _mm512_i32gather_pd::<8>(depths, unseen.as_ptr()) }
-    };
-    let (one, none) = (_mm256_set1_epi32(1), _mm256_set1_epi32(WAYS as i32));
-    let count = _mm256_set1_epi32(ways.count as i32);
-    let climber = |way: usize| {
-        let cuts = ways.runs[usize::from(ways.run[way])].cuts;
-        Climber::<D> {
-            boxes: cuts.boxes.as_ptr(),
-            parents: cuts.node_parents.as_ptr(),
-            nodes: cuts.nodes.len() as u32,
-            node: ways.node[way],
-            point: ways.points[ways.from[way] as usize..]
-                .first_chunk()
-                .expect("a value per dimension"),
-        }
-    };
-    let nowhere = Climber {
-        node: u32::from(TOP),
-        ..climber(0)
-    };
-    let mut climbers = [nowhere; WAYS + 1];
-    for (way, place) in climbers.iter_mut().enumerate().take(ways.count) {
-        *place = climber(way);
+        // SAFETY: all depths were just asserted to be less than the number of values.
+        set_floats(&mut score, first, unsafe {
+            _mm512_i32gather_ps::<4>(depths, unseen.as_ptr())
+        });
     }
-    let mut next = 0;
-    let mut take = |eight: &mut Eight, free: u8, depth: &[u32; WAYS + LANES]| {
-        let numbers = _mm256_add_epi32(
-            _mm256_set1_epi32(next as i32),
-            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-        );
-        let numbers = _mm256_mask_mov_epi32(none, _mm256_cmplt_epu32_mask(numbers, count), numbers);
-        eight.numbers = _mm256_mask_expand_epi32(eight.numbers, free, numbers);
-        eight.depths = _mm256_mask_expand_epi32(eight.depths, free, half_at(depth, next));
-        eight.scores = _mm512_mask_mov_pd(eight.scores, free, at_depth(eight.depths));
-        next = (next + free.count_ones() as usize).min(WAYS);
-    };
-    let mut groups = [Eight {
-        numbers: none,
-        depths: _mm256_setzero_si256(),
-        scores: _mm512_setzero_pd(),
-    }; CLIMBERS];
-    for eight in &mut groups {
-        take(eight, !0, &ways.depth);
-    }
-    let mut there = 0;
-    while there < ways.count {
-        for eight in &mut groups {
-            let numbers = numbers_of(eight.numbers);
-            let mut ranges = [0.0; ABREAST];
-            let mut outside = [_mm512_setzero_pd(); ABREAST];
-            macro_rules! lanes {
-                ($($lane:literal)*) => {$(
-                    (outside[$lane], ranges[$lane]) = next_box(&mut climbers[numbers[$lane] as usize]);
-                )*};
+    let mut first_values = [0.0; SHALLOW];
+    let known = unseen.len().min(SHALLOW);
+    first_values[..known].copy_from_slice(&unseen[..known]);
+    let shallow = [floats_at(&first_values, 0), floats_at(&first_values, LANES)];
+    let mut open = ways.count;
+    while open > 0 {
+        let mut kept = 0;
+        for first in (0..open).step_by(LANES) {
+            let there = if open - first < LANES {
+                (1 << (open - first)) - 1
+            } else {
+                !0u16
+            };
+            // the others are the first of these once more
+            let first_again =
+                |of| _mm512_mask_mov_epi32(_mm512_broadcastd_epi32(_mm512_castsi512_si128(of)), there, of);
+            let numbers = first_again(words_at(&number, first));
+            let depths = _mm512_sub_epi32(first_again(words_at(&depth, first)), one);
+            let scores = floats_at(&score, first);
+            let place = _mm512_add_epi32(_mm512_slli_epi32::<{ WAYS.ilog2() }>(depths), numbers);
+            let sound = _mm512_cmplt_epu32_mask(numbers, all_ways)
+                & _mm512_cmplt_epu32_mask(depths, most_depths)
+                & _mm512_cmplt_epu32_mask(place, most_passed);
+            assert!(sound == !0, "ways have boxes above them");
+            let values = match _mm512_cmplt_epu32_mask(depths, _mm512_set1_epi32(SHALLOW as i32)) {
+                0xffff => _mm512_permutex2var_ps(shallow[0], depths, shallow[1]),
+                // SAFETY: all depths were just asserted to be less than the number of values.
+                _ => unsafe { _mm512_i32gather_ps::<4>(depths, unseen.as_ptr()) },
+            };
+            // SAFETY: all places were just asserted to have one behind them in the path, so that the four bytes lie in it.
+            let nodes = unsafe { _mm512_i32gather_epi32::<2>(place, ways.path.as_ptr().cast()) };
+            let nodes = _mm512_and_si512(nodes, _mm512_set1_epi32(0xffff));
+            let (low_half, high_half) = (_mm512_castsi512_si256(numbers), _mm512_extracti64x4_epi64::<1>(numbers));
+            // SAFETY: all numbers were just asserted to be those of ways, of each of which there is an address.
+            let low_boxes = unsafe { _mm512_i32gather_epi64::<8>(low_half, ways.boxes.as_ptr().cast()) };
+            // SAFETY: as above, for the other eight ways.
+            let high_boxes = unsafe { _mm512_i32gather_epi64::<8>(high_half, ways.boxes.as_ptr().cast()) };
+            let place = |half, boxes| _mm512_add_epi64(boxes, _mm512_mul_epu32(_mm512_cvtepu32_epi64(half), width));
+            let low_places = place(_mm512_castsi512_si256(nodes), low_boxes);
+            let high_places = place(_mm512_extracti64x4_epi64::<1>(nodes), high_boxes);
+            // SAFETY: a way's path says a node of its tree at every level above its depth, `descend` has asserted it, and the ways
+            // begin with that depth and only lose of it. `score` has compared the number of nodes with the length of the boxes. So
+            // every place is the address of a box, `width(D)` floats of which the last is the range.
+            let low_ranges = unsafe { _mm512_i64gather_ps::<1>(low_places, (const { 8 * D } as *const f32).cast()) };
+            // SAFETY: as above, for the other eight ways.
+            let high_ranges = unsafe { _mm512_i64gather_ps::<1>(high_places, (const { 8 * D } as *const f32).cast()) };
+            let ranges = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low_ranges), high_ranges);
+            let (numbers_of, places_of) = (words_of(numbers), [addresses_of(low_places), addresses_of(high_places)]);
+            macro_rules! pair {
+                ($lane:literal $other:literal) => {{
+                    // SAFETY: the places are those of boxes, as above, and behind the last box there are `BEHIND` floats, at least
+                    // as many as each of these vectors has, which begin in a box. The rows have as many, too.
+                    unsafe {
+                        let (a, b) = (places_of[$lane / HALF][$lane % HALF], places_of[$other / HALF][$other % HALF]);
+                        let (a, b) = (a as *const f32, b as *const f32);
+                        let both = |a, b| {
+                            let a = _mm512_castps256_ps512(_mm256_loadu_ps(a));
+                            _mm512_insertf32x8::<1>(a, _mm256_loadu_ps(b))
+                        };
+                        let row = |lane: usize| ways.row.get_unchecked(numbers_of[lane] as usize).as_ptr();
+                        let x = both(row($lane), row($other));
+                        let nearest = _mm512_min_ps(_mm512_max_ps(x, both(a, b)), both(a.add(D), b.add(D)));
+                        let outside = _mm512_sub_ps(x, nearest);
+                        _mm512_maskz_andnot_ps(held, _mm512_set1_ps(-0.0), outside)
+                    }
+                }};
             }
-            lanes!(0 1 2 3 4 5 6 7);
-            let excess = totals(outside);
-            let [a, b, c, d, e, f, g, h] = ranges;
-            let separation = _mm512_div_pd(excess, _mm512_add_pd(_mm512_setr_pd(a, b, c, d, e, f, g, h), excess));
-            let go_on = _mm512_cmp_pd_mask::<_CMP_NEQ_OQ>(excess, _mm512_setzero_pd());
-            // a depth is below 2^16; the top has none above it, and changes nothing
-            eight.depths = _mm256_subs_epu16(eight.depths, one);
-            let change = _mm512_mul_pd(separation, _mm512_sub_pd(at_depth(eight.depths), eight.scores));
-            eight.scores = _mm512_mask_add_pd(eight.scores, go_on, eight.scores, change);
-            let arrived = !go_on;
-            there += (arrived & _mm256_cmplt_epu32_mask(eight.numbers, count)).count_ones() as usize;
-            for (number, score) in numbers.into_iter().zip(doubles_of(eight.scores)) {
-                if let Some(own) = scores.get_mut(number as usize) {
-                    *own = score;
-                }
-            }
-            take(eight, arrived, &ways.depth);
+            let excess = totals([
+                pair!(0 4),
+                pair!(8 12),
+                pair!(1 5),
+                pair!(9 13),
+                pair!(2 6),
+                pair!(10 14),
+                pair!(3 7),
+                pair!(11 15),
+            ]);
+            let separation = _mm512_div_ps(excess, _mm512_add_ps(ranges, excess));
+            let outside = _mm512_cmp_ps_mask::<_CMP_NEQ_OQ>(excess, _mm512_setzero_ps());
+            let change = _mm512_mul_ps(separation, _mm512_sub_ps(values, scores));
+            let scores = _mm512_mask_add_ps(scores, outside, scores, change);
+            let go_on = there & outside & _mm512_test_epi32_mask(depths, depths);
+            let end = there & !go_on;
+            set_words(&mut number, kept, _mm512_maskz_compress_epi32(go_on, numbers));
+            set_words(&mut depth, kept, _mm512_maskz_compress_epi32(go_on, depths));
+            set_floats(&mut score, kept, _mm512_maskz_compress_ps(go_on, scores));
+            set_words(
+                &mut ended.number,
+                ended.count,
+                _mm512_maskz_compress_epi32(end, numbers),
+            );
+            set_floats(&mut ended.score, ended.count, _mm512_maskz_compress_ps(end, scores));
+            kept += go_on.count_ones() as usize;
+            ended.count += end.count_ones() as usize;
         }
+        if open == ways.count {
+            ended.at_once = ended.count;
+        }
+        open = kept;
     }
+    ended
 }
 
-/// How far the way's point lies outside its next box, by dimension, and that box's range; the way goes on to the box above.
-#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+/// The sums over the eight lanes of each half of the vectors, in the order of [`excess`](bounds::excess): the lanes 4 to 7 are added
+/// to 0 to 3, and of these the sum is (0 + 2) + (1 + 3). The halves are those of the lanes 0 and 4, 8 and 12, 1 and 5, 9 and 13,
+/// 2 and 6, 10 and 14, 3 and 7, 11 and 15 of the outcome.
+#[target_feature(enable = "avx512f")]
 #[inline]
-#[allow(unsafe_code)]
-fn next_box<const D: usize>(climber: &mut Climber<D>) -> (__m512d, f64) {
-    let node = climber.node as usize;
-    assert!(climber.node < climber.nodes, "parents are nodes");
-    let held = const { ((1u16 << D) - 1) as u8 };
-    // SAFETY: of each eight values the mask lets through the first `D`, which the point has. The node was just asserted to be less
-    // than the number of nodes: `score` has compared that number with the lengths of the boxes, `width(D)` doubles for each
-    // node of which the first is the range and the others are twice `D` floats, and of the parents.
-    let (x, low, high, range) = unsafe {
-        let stored = climber.boxes.add(node * const { bounds::width(D) });
-        let sides: *const f32 = stored.add(1).cast();
-        climber.node = u32::from(*climber.parents.add(node));
-        (
-            _mm256_maskz_loadu_ps(held, climber.point.as_ptr()),
-            _mm256_maskz_loadu_ps(held, sides),
-            _mm256_maskz_loadu_ps(held, sides.add(D)),
-            *stored,
-        )
-    };
-    let nearest = _mm256_min_ps(_mm256_max_ps(x, low), high);
-    let outside = _mm512_abs_pd(_mm512_sub_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(nearest)));
-    (outside, range)
+fn totals(of: [__m512; HALF]) -> __m512 {
+    let quads = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+    let pairs = |a, b| _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
+    let low = pairs(quads(of[0], of[1]), quads(of[2], of[3]));
+    let high = pairs(quads(of[4], of[5]), quads(of[6], of[7]));
+    _mm512_add_ps(
+        _mm512_shuffle_ps::<0x88>(low, high),
+        _mm512_shuffle_ps::<0xdd>(low, high),
+    )
 }
 
-/// The sums over each vector's lanes, in the order of [`excess`](bounds::excess): the lanes 4 to 7 are added to 0 to 3, and of
-/// these the sum is (0 + 2) + (1 + 3).
-#[target_feature(enable = "avx512f,avx512vl")]
+#[target_feature(enable = "avx512f")]
 #[inline]
-fn totals(of: [__m512d; ABREAST]) -> __m512d {
-    let quads = |a, b| _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
-    let pairs = |ab, cd| {
-        _mm512_add_pd(
-            _mm512_shuffle_f64x2::<0x88>(ab, cd),
-            _mm512_shuffle_f64x2::<0xdd>(ab, cd),
-        )
-    };
-    let even = pairs(quads(of[0], of[2]), quads(of[4], of[6]));
-    let odd = pairs(quads(of[1], of[3]), quads(of[5], of[7]));
-    _mm512_add_pd(_mm512_unpacklo_pd(even, odd), _mm512_unpackhi_pd(even, odd))
+fn counting() -> __m512i {
+    _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 }
 
 #[target_feature(enable = "avx512f")]
@@ -359,37 +415,55 @@ fn set_words(words: &mut [u32], at: usize, vector: __m512i) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 #[allow(unsafe_code)]
-fn addresses_at(addresses: &[u64], at: usize) -> __m512i {
-    let eight: &[u64; ABREAST] = addresses[at..].first_chunk().expect("room for a vector");
-    // SAFETY: the array has the eight addresses of the vector; the load needs no alignment.
-    unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f,avx512vl")]
-#[inline]
-#[allow(unsafe_code)]
-fn half_at(words: &[u32], at: usize) -> __m256i {
-    let words: &[u32; ABREAST] = words[at..].first_chunk().expect("room for a vector");
-    // SAFETY: the array has the eight words of the vector; the load needs no alignment.
-    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f,avx512vl")]
-#[inline]
-#[allow(unsafe_code)]
-fn numbers_of(vector: __m256i) -> [u32; ABREAST] {
-    let mut numbers = [0; ABREAST];
-    // SAFETY: the array has the eight words of the vector; the store needs no alignment.
-    unsafe { _mm256_storeu_si256(numbers.as_mut_ptr().cast(), vector) };
-    numbers
+fn floats_at(floats: &[f32], at: usize) -> __m512 {
+    let floats: &[f32; LANES] = floats[at..].first_chunk().expect("room for a vector");
+    // SAFETY: the array has the sixteen floats of the vector; the load needs no alignment.
+    unsafe { _mm512_loadu_ps(floats.as_ptr()) }
 }
 
 #[target_feature(enable = "avx512f")]
 #[inline]
 #[allow(unsafe_code)]
-fn doubles_of(vector: __m512d) -> [f64; ABREAST] {
-    let mut doubles = [0.0; ABREAST];
-    // SAFETY: the array has the eight doubles of the vector; the store needs no alignment.
-    unsafe { _mm512_storeu_pd(doubles.as_mut_ptr(), vector) };
-    doubles
+fn set_floats(floats: &mut [f32], at: usize, vector: __m512) {
+    let floats: &mut [f32; LANES] = floats[at..].first_chunk_mut().expect("room for a vector");
+    // SAFETY: the array has the sixteen floats of the vector; the store needs no alignment.
+    unsafe { _mm512_storeu_ps(floats.as_mut_ptr(), vector) };
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn set_shorts(shorts: &mut [u16], at: usize, vector: __m256i) {
+    let shorts: &mut [u16; LANES] = shorts[at..].first_chunk_mut().expect("room for a vector");
+    // SAFETY: the array has the sixteen short words of the vector; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(shorts.as_mut_ptr().cast(), vector) };
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn addresses_at(addresses: &[u64], at: usize) -> __m512i {
+    let eight: &[u64; HALF] = addresses[at..].first_chunk().expect("room for a vector");
+    // SAFETY: the array has the eight addresses of the vector; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn addresses_of(vector: __m512i) -> [u64; HALF] {
+    let mut addresses = [0; HALF];
+    // SAFETY: the array has the eight addresses of the vector; the store needs no alignment.
+    unsafe { _mm512_storeu_si512(addresses.as_mut_ptr().cast(), vector) };
+    addresses
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn words_of(vector: __m512i) -> [u32; LANES] {
+    let mut words = [0; LANES];
+    // SAFETY: the array has the sixteen words of the vector; the store needs no alignment.
+    unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), vector) };
+    words
 }

@@ -130,7 +130,7 @@ fn a_forest_of_the_usual_size_fits_its_memory() {
     let mut forest = Forest::new(&parameters(5, Scoring::Kinesis, 1), b"key");
     assert!(forest.memory() < 100_000, "an empty forest is small");
     forest.score_batch(&points, f64::INFINITY, &mut Vec::new());
-    assert!((1_000_000..2_400_000).contains(&forest.memory()), "{}", forest.memory());
+    assert!((1_000_000..1_840_000).contains(&forest.memory()), "{}", forest.memory());
 }
 
 #[test]

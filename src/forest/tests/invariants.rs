@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::cut_tree::{CutTree, Link, NONE, TOP};
+use super::super::bounds::coordinate;
+use super::super::cut_tree::{ALONE, CutTree, Held, Leaf, MANY, NONE, TOP};
 use super::super::tree::Tree;
 use super::{Forest, Normalise, Parameters, Scoring, score_all};
 
@@ -21,17 +22,18 @@ enum Shape {
     },
 }
 
-fn shape(tree: &CutTree, link: Link) -> Shape {
+fn shape(tree: &CutTree, place: Leaf) -> Shape {
+    let link = tree.child(place);
     if link.is_leaf() {
-        let leaf = link.index();
         return Shape::Leaf {
-            point: tree.point(leaf).to_vec(),
-            mass: tree.leaves[leaf].mass,
+            point: tree.point(place).to_vec(),
+            mass: link.mass(),
         };
     }
     let node = tree.nodes[link.index()];
-    let bounds = [tree.extent(link).0, tree.extent(link).1].concat();
-    let children = Box::new(node.children.map(|child| shape(tree, child)));
+    let (lows, highs) = tree.bounds(link.index());
+    let bounds = [lows, highs].concat();
+    let children = Box::new([0, 1].map(|side| shape(tree, Leaf::new(link.index() as u16, side))));
     Shape::Cut {
         dimension: tree.dimension(link),
         cut: node.cut,
@@ -40,25 +42,23 @@ fn shape(tree: &CutTree, link: Link) -> Shape {
     }
 }
 
-/// The points of a subtree, copies apart, with all that must hold below the link checked.
-fn check(tree: &CutTree, link: Link, parent: u16, nodes: &mut usize, leaves: &mut Vec<usize>) -> Vec<Vec<f32>> {
-    assert_eq!(tree.parent(link), parent);
-    let index = link.index();
+/// The points of a subtree, copies apart, with all that must hold below the place checked.
+fn check(tree: &CutTree, place: Leaf, nodes: &mut usize, leaves: &mut Vec<Leaf>) -> Vec<Vec<f32>> {
+    let link = tree.child(place);
     if link.is_leaf() {
-        assert!(tree.leaves[index].mass > 0);
-        leaves.push(index);
-        return vec![tree.point(index).to_vec()];
+        leaves.push(place);
+        return vec![tree.point(place).to_vec()];
     }
+    let index = link.index();
+    assert_eq!(tree.place(index as u16), place);
     *nodes += 1;
     let node = tree.nodes[index];
-    let [mut points, right] = node
-        .children
-        .map(|child| check(tree, child, index as u16, nodes, leaves));
+    let [mut points, right] = [0, 1].map(|side| check(tree, Leaf::new(index as u16, side), nodes, leaves));
     let at = tree.dimension(link);
     assert!(points.iter().all(|point| point[at] <= node.cut), "left of the cut");
     assert!(right.iter().all(|point| point[at] > node.cut), "right of the cut");
     points.extend(right);
-    let (lows, highs) = tree.extent(link);
+    let (lows, highs) = tree.bounds(index);
     for d in 0..tree.dimensions {
         assert_eq!(
             lows[d],
@@ -79,21 +79,23 @@ fn check_tree(tree: &Tree) {
     let (mut nodes, mut leaves) = (0, Vec::new());
     let points = cuts
         .root
-        .map_or(Vec::new(), |root| check(cuts, root, TOP, &mut nodes, &mut leaves));
+        .map_or(Vec::new(), |_| check(cuts, ALONE, &mut nodes, &mut leaves));
     for (i, point) in points.iter().enumerate() {
         assert!(!points[..i].contains(point), "a point has one leaf");
     }
     assert_eq!(nodes + 1, leaves.len().max(1));
-    let mass: usize = leaves.iter().map(|&leaf| usize::from(cuts.leaves[leaf].mass)).sum();
-    assert_eq!(mass, sampler.leaves.len(), "masses add up to the sample");
+    let mut held = 0;
     for &leaf in &leaves {
-        let copies = sampler.leaves.iter().filter(|&&held| usize::from(held) == leaf).count();
+        let copies = sampler.leaves.iter().filter(|&&held| held == leaf.bits()).count();
+        let told = usize::from(cuts.child(leaf).mass());
         assert_eq!(
-            copies,
-            usize::from(cuts.leaves[leaf].mass),
+            told,
+            copies.min(usize::from(MANY)),
             "the sample and the leaf count the same"
         );
+        held += copies;
     }
+    assert_eq!(held, sampler.leaves.len(), "masses add up to the sample");
     for child in 1..sampler.weights.len() {
         assert!(sampler.weights[(child - 1) / 2] >= sampler.weights[child], "heap order");
     }
@@ -110,10 +112,12 @@ fn check_tree(tree: &Tree) {
         cuts.nodes.len().saturating_sub(1),
         "no node is lost"
     );
+    let stored = leaves.iter().filter(|leaf| matches!(cuts.held(**leaf), Held::Point(_)));
+    let next = |i: usize| cuts.stored_point(i)[0] as u16;
     assert_eq!(
-        leaves.len() + free(cuts.free_leaf, NONE, &|i| cuts.leaves[i].parent),
-        cuts.leaves.len(),
-        "no leaf is lost"
+        stored.count() + free(cuts.free_point, NONE, &next),
+        cuts.points.len() / cuts.dimensions,
+        "no place is lost"
     );
 }
 
@@ -154,6 +158,7 @@ proptest! {
 
     #[test]
     fn trees_stay_whole_after_every_point(points in stream()) {
+        let points: Vec<f32> = points.into_iter().map(coordinate).collect();
         let mut forest = Forest::new(&small(Scoring::Kinesis), b"key");
         for point in points.chunks(3) {
             forest.score_batch(point, f64::INFINITY, &mut Vec::new());
@@ -161,9 +166,9 @@ proptest! {
         }
         for tree in &forest.trees {
             for &leaf in &tree.sampler.leaves {
-                let held = tree.cuts.point(usize::from(leaf));
-                let given = points.chunks(3).filter(|point| *point == held).count();
-                prop_assert!(usize::from(tree.cuts.leaves[usize::from(leaf)].mass) <= given);
+                let held = tree.cuts.held(Leaf::from_bits(leaf));
+                let given = points.chunks(3).filter(|point| held.is(point)).count();
+                prop_assert!(usize::from(tree.sampler.copies(leaf)) <= given);
             }
         }
     }
@@ -173,12 +178,15 @@ proptest! {
         let mut forest = Forest::new(&small(Scoring::Kinesis), b"key");
         forest.score_batch(&points, f64::INFINITY, &mut Vec::new());
         for tree in &mut forest.trees {
-            let before = shape(&tree.cuts, tree.cuts.root.expect("the stream is not empty"));
-            let leaf = tree.cuts.insert(&[extra.0, extra.1, extra.2], &mut tree.random);
-            let between = shape(&tree.cuts, tree.cuts.root.expect("the stream is not empty"));
+            let before = shape(&tree.cuts, ALONE);
+            let (leaf, renamed) = tree.cuts.insert(&[extra.0, extra.1, extra.2].map(coordinate), &mut tree.random);
+            let between = shape(&tree.cuts, ALONE);
             prop_assert_ne!(&before, &between);
-            tree.cuts.delete(leaf);
-            prop_assert_eq!(before, shape(&tree.cuts, tree.cuts.root.expect("the stream is not empty")));
+            // how many copies there are, of which the sample has all but one
+            let many = tree.sampler.copies(leaf.bits()) + 1;
+            let back = tree.cuts.delete(leaf, || many);
+            prop_assert_eq!(renamed.map(|renamed| (renamed.from, renamed.to)), back.map(|back| (back.to, back.from)));
+            prop_assert_eq!(before, shape(&tree.cuts, ALONE));
         }
     }
 
@@ -221,7 +229,7 @@ fn a_forest_works_on_after_a_thousand_million_points() {
             tree.sampler
                 .leaves
                 .iter()
-                .map(|&leaf| end as f64 - f64::from(tree.cuts.point(usize::from(leaf))[0])),
+                .map(|&leaf| end as f64 - f64::from(tree.cuts.point(Leaf::from_bits(leaf))[0])),
         );
     }
     let mean_age = ages.iter().sum::<f64>() / ages.len() as f64;

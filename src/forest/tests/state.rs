@@ -214,8 +214,53 @@ fn a_state_of_another_forest_or_a_later_version_is_refused_by_name() {
     let error = read(&parameters, b"key", &bytes).expect_err("a later format");
     assert_eq!(
         error.to_string(),
-        "the forest's state has format 9, and this version knows up to 1; use the version that wrote it, or a later one"
+        "the forest's state has format 9, and this version knows up to 2; use the version that wrote it, or a later one"
     );
+}
+
+/// What the first format made of a forest of two trees that had taken in a hundred points.
+const OF_THE_FIRST_FORMAT: &str = concat!(
+    "4601020a02029ab3e6cc99b3e6cc3fefd89097f98693d84e6470670701adc2054002b7afc340021d88bf4000000000000000a040000000803f00",
+    "00c04000000000400000e040027a28f03f026e37ed3e00000040400000000000000080400000803f0170faca40000000c04000004040000000e0",
+    "40000080400a36943f9255b50fc00104b8d09a83e10fc003df2d5202d16511c00608d2e8ce1bd211c0024444edb58cd313c006a3ffe4e9114d13",
+    "c006dab7ba58a19516c000361a46ba847314c0040ab81771228b13c005b7e46b6ee4fe14c00286016c0601ae73703f00000000000000a040019b",
+    "d7a040014cc71d4000000000400000e04002ce66f53f00000080400000803f000000a0400000004001c537de40000000c04000004040000000e0",
+    "40000080400a9035a341b2400dc001ce12a7cde9250ec0036aabafb581ff0ec00110665de0ba5d10c004a8a420d3bf0010c0008511dc5b7b9120",
+    "c003d447939d14b614c003860fb436a2a813c005eabe72ec39581cc0021c1436f7a16e13c001395612c4902238f4",
+);
+
+#[test]
+fn a_state_of_the_first_format_says_what_it_said_then() {
+    let digits = OF_THE_FIRST_FORMAT.as_bytes().as_chunks::<2>().0;
+    let digit = |of: u8| char::from(of).to_digit(16).expect("a hexadecimal digit") as u8;
+    let bytes: Vec<u8> = digits
+        .iter()
+        .map(|[high, low]| digit(*high) << 4 | digit(*low))
+        .collect();
+    let parameters = Parameters {
+        trees: 2,
+        normalise: Normalise::None,
+        ..small(2, 1, 10, 40)
+    };
+    for (point, then) in [
+        ([0.0, 7.0], 1.3841367062031305),
+        ([3.0, 3.0], 0.8720061249078948),
+        ([50.0, -50.0], 3.105909557958885),
+        ([1.0, 2.0], 1.1031899104797038),
+    ] {
+        let mut forest = Forest::read_state(&parameters, b"key", &bytes).expect("a state of the first format");
+        let mut again = Forest::read_state(&parameters, b"key", &state_of(&forest)).expect("its own state");
+        let (mut out, mut expected) = (Vec::new(), Vec::new());
+        forest.score_batch(&point, f64::INFINITY, &mut out);
+        let score = out[0].score.expect("learning is over");
+        assert!((score - then).abs() < 1e-6, "{score} {then}");
+        let more: Vec<f32> = (0..400u16).map(|i| f32::from(i % 7)).collect();
+        out.clear();
+        forest.score_batch(&more, 0.0, &mut out);
+        again.score_batch(&point, 0.0, &mut Vec::new());
+        again.score_batch(&more, 0.0, &mut expected);
+        assert_eq!(out, expected);
+    }
 }
 
 #[test]
