@@ -9,6 +9,7 @@ use super::attribution::{Attribution, Part, Workspace};
 use super::grid::on_grid;
 use super::kernels::Kernel;
 use super::parameters::Parameters;
+use super::random::Random;
 use super::scale::Scale;
 use super::score::{Run, score};
 use super::spare::Spare;
@@ -58,6 +59,7 @@ impl Forest {
     pub(super) fn of_trees(parameters: &Parameters, key: &[u8], indices: impl Iterator<Item = usize>) -> Forest {
         let parameters = parameters.within_bounds();
         let dimensions = parameters.dimensions();
+        let random = Random::new(parameters.seed, key, parameters.trees);
         Forest {
             measures: parameters.measures,
             dimensions,
@@ -66,7 +68,9 @@ impl Forest {
             kernel: Kernel::fastest(),
             seen: 0,
             asked: None,
-            trees: indices.map(|index| Tree::new(&parameters, key, index)).collect(),
+            trees: indices
+                .map(|index| Tree::new(&parameters, random.of_tree(index)))
+                .collect(),
         }
     }
 

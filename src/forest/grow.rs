@@ -1,15 +1,17 @@
-//! Inserting a point into a cut tree. In: a point and a random stream; out: its leaf.
+//! Inserting a point into a cut tree. In: a point and a random number; out: its leaf.
 //!
 //! Published rule: at each node of the point's path draw a cut of the box with the point in it; the topmost cut that separates
 //! the two becomes the point's parent. Whether a cut separates has probability excess / (range + excess) and, if so, its place
-//! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
+//! is uniform over the gaps: one draw from the top down serves both. Where it does not separate, what is left of the number is
+//! again uniform, and serves the next node: one number is enough for the whole path, and, being one, is spread over all
+//! outcomes when the trees of a forest share out theirs. A copy of a stored point only adds to its leaf's mass.
 
 use super::bounds::{self, gap, reach, widen};
 use super::cut_tree::{CutTree, Leaf, Link, NONE, Node, TOP};
-use super::random::Stream;
 
 impl CutTree {
-    pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> u16 {
+    /// `chance` is uniform in (0, 1).
+    pub(super) fn insert(&mut self, point: &[f32], mut chance: f64) -> u16 {
         let Some(root) = self.root else {
             let leaf = self.new_leaf(point, TOP);
             self.root = Some(Link::leaf(leaf));
@@ -24,11 +26,12 @@ impl CutTree {
         loop {
             let outside = reach(self.extent(at), point);
             if outside.excess > 0.0 {
-                let place = random.uniform() * (outside.range + outside.excess);
+                let place = chance * (outside.range + outside.excess);
                 // a leaf has no size: every cut separates
                 if at.is_leaf() || place < outside.excess {
                     return self.split(at, point, place);
                 }
+                chance = (place - outside.excess) / outside.range;
                 widen(self.stored_box_mut(at.index()), point);
             }
             let node = &self.nodes[at.index()];

@@ -1,6 +1,6 @@
 //! The state of a forest. In: a [`Forest`]; out: bytes, and back.
 //!
-//! Per tree: how many random numbers it has drawn, the next step it takes, its cuts from the root down (a leaf is its point), and
+//! Per tree: the event it draws random numbers for, the next step it takes, its cuts from the root down (a leaf is its point), and
 //! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
 
 use super::super::bounds;
@@ -45,7 +45,7 @@ impl Forest {
 
 impl Tree {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        write_number(self.random.drawn(), out);
+        write_number(self.sampler.event(), out);
         write_number(self.sampler.next(), out);
         let places = self.cuts.write(out);
         write_number(self.sampler.leaves.len() as u64, out);
@@ -57,12 +57,15 @@ impl Tree {
 
     /// Fills an empty tree of a forest that has seen so many points.
     pub(super) fn read(&mut self, seen: u64, reader: &mut Reader) -> Result<(), StateError> {
-        self.random = self.random.after(reader.count()?);
+        let event = reader.number()?;
         let next = reader.number()?;
+        // the first format had a count here, and no events: any that is not behind is as good
+        let event = if reader.format() == 1 { next } else { event };
         self.cuts.read(reader)?;
         let sampled = reader.small(self.cuts.capacity)?;
         let filling = sampled < self.cuts.capacity;
-        if next < seen || sampled as u64 > seen || (filling && (next != seen || sampled as u64 != seen)) {
+        if event > next || next < seen || sampled as u64 > seen || (filling && (next != seen || sampled as u64 != seen))
+        {
             return Err(StateError::Damaged);
         }
         let mut sample = Vec::with_capacity(sampled);
@@ -76,7 +79,7 @@ impl Tree {
         if self.cuts.leaves.iter().any(|leaf| leaf.mass == 0) || !Sampler::in_order(&sample) {
             return Err(StateError::Damaged);
         }
-        self.sampler.restore(next, sample);
+        self.sampler.restore(next, event, sample);
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Written by this version; raised when the content changes.
-const FORMAT: u8 = 1;
+/// Written by this version; raised when the content changes. All formats so far are read.
+const FORMAT: u8 = 2;
 
 const CHECKSUM: usize = 8;
 
@@ -80,7 +80,10 @@ fn write_floats(values: &[f32], out: &mut Vec<u8>) {
 }
 
 /// Reads what the functions above wrote; whatever does not fit is [`StateError::Damaged`].
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    format: u8,
+    rest: &'a [u8],
+}
 
 impl<'a> Reader<'a> {
     /// The content, once kind, format and checksum are right.
@@ -91,7 +94,7 @@ impl<'a> Reader<'a> {
         }
         match framed {
             [found, format, content @ ..] if *found == kind as u8 => match *format {
-                FORMAT => Ok(Reader(content)),
+                format @ 1..=FORMAT => Ok(Reader { format, rest: content }),
                 newer if newer > FORMAT => Err(StateError::Newer(newer)),
                 _ => Err(StateError::Damaged),
             },
@@ -99,9 +102,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The format of what is read.
+    fn format(&self) -> u8 {
+        self.format
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
-        let (array, rest) = self.0.split_first_chunk().ok_or(StateError::Damaged)?;
-        self.0 = rest;
+        let (array, rest) = self.rest.split_first_chunk().ok_or(StateError::Damaged)?;
+        self.rest = rest;
         Ok(*array)
     }
 
@@ -180,7 +188,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(self) -> Result<(), StateError> {
-        if self.0.is_empty() {
+        if self.rest.is_empty() {
             Ok(())
         } else {
             Err(StateError::Damaged)

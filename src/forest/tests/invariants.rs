@@ -169,12 +169,12 @@ proptest! {
     }
 
     #[test]
-    fn taking_a_point_out_undoes_putting_it_in(points in stream(), extra in (value(), value(), value())) {
+    fn taking_a_point_out_undoes_putting_it_in(points in stream(), extra in (value(), value(), value()), chance in 0.001f64..0.999) {
         let mut forest = Forest::new(&small(Scoring::Kinesis), b"key");
         forest.score_batch(&points, f64::INFINITY, &mut Vec::new());
         for tree in &mut forest.trees {
             let before = shape(&tree.cuts, tree.cuts.root.expect("the stream is not empty"));
-            let leaf = tree.cuts.insert(&[extra.0, extra.1, extra.2], &mut tree.random);
+            let leaf = tree.cuts.insert(&[extra.0, extra.1, extra.2], chance);
             let between = shape(&tree.cuts, tree.cuts.root.expect("the stream is not empty"));
             prop_assert_ne!(&before, &between);
             tree.cuts.delete(leaf);

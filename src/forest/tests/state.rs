@@ -214,8 +214,35 @@ fn a_state_of_another_forest_or_a_later_version_is_refused_by_name() {
     let error = read(&parameters, b"key", &bytes).expect_err("a later format");
     assert_eq!(
         error.to_string(),
-        "the forest's state has format 9, and this version knows up to 1; use the version that wrote it, or a later one"
+        "the forest's state has format 9, and this version knows up to 2; use the version that wrote it, or a later one"
     );
+}
+
+/// The first format, of trees that counted what they had drawn: they go on from where they were.
+#[test]
+fn a_state_of_the_first_format_is_read() {
+    let parameters = small(2, 1, 16, 40);
+    let points: Vec<f32> = (0..400u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32)
+        .collect();
+    let mut forest = Forest::new(&parameters, b"key");
+    forest.score_batch(&points, f64::INFINITY, &mut Vec::new());
+    let mut bytes = state_of(&forest);
+    bytes[1] = 1;
+    let content = bytes.len() - 8;
+    let checksum = xxh3_64(&bytes[..content]);
+    bytes[content..].copy_from_slice(&checksum.to_le_bytes());
+    let mut read = Forest::read_state(&parameters, b"key", &bytes).expect("an older state");
+    for (read, own) in read.trees.iter().zip(&forest.trees) {
+        assert_eq!(read.sampler.weights, own.sampler.weights);
+        assert_eq!(read.sampler.next(), own.sampler.next());
+    }
+    let mut again = Forest::read_state(&parameters, b"key", &state_of(&read)).expect("its own state");
+    let (mut expected, mut out) = (Vec::new(), Vec::new());
+    read.score_batch(&points, 0.0, &mut expected);
+    again.score_batch(&points, 0.0, &mut out);
+    assert_eq!(out, expected);
+    assert!(out.iter().all(|scored| scored.score.is_some()));
 }
 
 #[test]
