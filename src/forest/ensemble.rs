@@ -1,6 +1,6 @@
 //! The forest: many trees over one key's points. In: batches of points; out: a score each, and the attribution of the strange.
 //!
-//! Trees are independent and a point's score is a sum over them that has no order, so several trees go through a batch together,
+//! No tree needs another and a point's score is a sum over them that has no order, so several trees go through a batch together,
 //! each with all rows until it next changes (it then stays in the first-level cache), with the same bits as point by point. Only
 //! when all trees are through is it known which points are strange: a tree that changes before the batch's last point is copied
 //! first, and the copy taken along again.

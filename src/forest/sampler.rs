@@ -13,10 +13,11 @@ use std::ops::Range;
 
 use super::random::{Purpose, Random};
 
-/// Cells, about, for each point that a tree takes; at most twice as many.
+/// Cells, about, for each point that a tree takes; at most twice as many. The shorter they are, the closer trees agree on what a
+/// draw is about; finer than this it no longer shows.
 const CELLS_PER_POINT: usize = 4;
 
-/// Cells in which a tree that takes no point draws anew.
+/// Cells that a tree waits for one by one; the rare wait that is longer is drawn as a whole.
 const MOST_CELLS: usize = 64;
 
 #[derive(Clone, Debug)]
