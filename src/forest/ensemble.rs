@@ -1,6 +1,6 @@
 //! The forest: many trees over one key's points. In: batches of points; out: a score each, and the attribution of the strange.
 //!
-//! Trees are independent and a point's score is a sum over them that has no order, so several trees go through a batch together,
+//! No tree needs another and a point's score is a sum over them that has no order, so several trees go through a batch together,
 //! each with all rows until it next changes (it then stays in the first-level cache), with the same bits as point by point. Only
 //! when all trees are through is it known which points are strange: a tree that changes before the batch's last point is copied
 //! first, and the copy taken along again.
@@ -10,6 +10,7 @@ use super::bounds::coordinates;
 use super::grid::on_grid;
 use super::kernels::Kernel;
 use super::parameters::Parameters;
+use super::random::Random;
 use super::scale::Scale;
 use super::score::{Run, score};
 use super::spare::Spare;
@@ -59,6 +60,7 @@ impl Forest {
     pub(super) fn of_trees(parameters: &Parameters, key: &[u8], indices: impl Iterator<Item = usize>) -> Forest {
         let parameters = parameters.within_bounds();
         let dimensions = parameters.dimensions();
+        let random = Random::new(parameters.seed, key, parameters.trees);
         Forest {
             measures: parameters.measures,
             dimensions,
@@ -67,7 +69,9 @@ impl Forest {
             kernel: Kernel::fastest(),
             seen: 0,
             asked: None,
-            trees: indices.map(|index| Tree::new(&parameters, key, index)).collect(),
+            trees: indices
+                .map(|index| Tree::new(&parameters, random.of_tree(index)))
+                .collect(),
         }
     }
 

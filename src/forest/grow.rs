@@ -1,16 +1,17 @@
-//! Inserting a point into a cut tree. In: a point and a random stream; out: its leaf.
+//! Inserting a point into a cut tree. In: a point and a random number; out: its leaf.
 //!
 //! Published rule: at each node of the point's path draw a cut of the box with the point in it; the topmost cut that separates
 //! the two becomes the point's parent. Whether a cut separates has probability excess / (range + excess) and, if so, its place
-//! is uniform over the gaps: one draw from the top down serves both. A copy of a stored point only adds to its leaf's mass.
+//! is uniform over the gaps: one draw from the top down serves both. Where it does not separate, what is left of the number is
+//! again uniform, and serves the next node: one number is enough for the whole path, and, being one, is spread over all
+//! outcomes when the trees of a forest share out theirs. A copy of a stored point only adds to its leaf's mass.
 
 use super::bounds::{self, gap, reach, widen};
 use super::cut_tree::{ALONE, BEHIND, CutTree, Leaf, Link, Node, Renamed, TOP};
-use super::random::Stream;
 
 impl CutTree {
-    /// The point's leaf; and the one that has another name now, which is to be told to whoever knows it.
-    pub(super) fn insert(&mut self, point: &[f32], random: &mut Stream) -> (Leaf, Option<Renamed>) {
+    /// The point's leaf; and the one that has another name now, which is to be told to whoever knows it. `chance` is uniform in (0, 1).
+    pub(super) fn insert(&mut self, point: &[f32], mut chance: f64) -> (Leaf, Option<Renamed>) {
         let Some(root) = self.root else {
             let place = self.new_point(point);
             self.root = Some(Link::leaf(place));
@@ -26,11 +27,12 @@ impl CutTree {
         loop {
             let outside = reach(self.extent(at), point);
             if outside.excess > 0.0 {
-                let into = random.uniform() * (outside.range + outside.excess);
+                let into = chance * (outside.range + outside.excess);
                 // a leaf has no size: every cut separates
                 if at.is_leaf() || into < outside.excess {
                     return self.split(place, at, point, into);
                 }
+                chance = (into - outside.excess) / outside.range;
             }
             self.leave_corners(at.index() as u16);
             if outside.excess > 0.0 {

@@ -1,9 +1,9 @@
-//! One tree of a forest: the cuts, the sample they hold, and the random stream of both. In: the rows of a batch; out: the
+//! One tree of a forest: the cuts, the sample they hold, and the random numbers of both. In: the rows of a batch; out: the
 //! tree changed by those the sample takes in.
 
 use super::cut_tree::{CutTree, Leaf, Renamed};
 use super::parameters::Parameters;
-use super::random::Stream;
+use super::random::{Purpose, Random};
 use super::sampler::Sampler;
 use super::spare::Spare;
 
@@ -36,15 +36,15 @@ impl Rows<'_> {
 pub(super) struct Tree {
     pub(super) cuts: CutTree,
     pub(super) sampler: Sampler,
-    pub(super) random: Stream,
+    pub(super) random: Random,
 }
 
 impl Tree {
-    pub(super) fn new(parameters: &Parameters, key: &[u8], index: usize) -> Tree {
+    pub(super) fn new(parameters: &Parameters, random: Random) -> Tree {
         Tree {
             cuts: CutTree::new(parameters.dimensions(), parameters.sample_size),
             sampler: Sampler::new(parameters.sample_size, parameters.time_decay),
-            random: Stream::new(parameters.seed, key, index as u64),
+            random,
         }
     }
 
@@ -68,9 +68,10 @@ impl Tree {
             let renamed = self.cuts.delete(Leaf::from_bits(leaf), || self.sampler.copies(leaf));
             self.rename(renamed);
         }
-        let (leaf, renamed) = self.cuts.insert(point, &mut self.random);
+        let chance = self.random.uniform(self.sampler.event(), Purpose::Cut);
+        let (leaf, renamed) = self.cuts.insert(point, chance);
         self.rename(renamed);
-        self.sampler.accept(leaf.bits(), &mut self.random);
+        self.sampler.accept(leaf.bits(), &self.random);
     }
 
     fn rename(&mut self, renamed: Option<Renamed>) {

@@ -1,6 +1,6 @@
 //! The state of a forest. In: a [`Forest`]; out: bytes, and back.
 //!
-//! Per tree: how many random numbers it has drawn, the next step it takes, the step from which on its weights
+//! Per tree: the event it draws random numbers for, the next step it takes, the step from which on its weights
 //! count time, its cuts from the root down (a leaf is its point), and
 //! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
 
@@ -46,7 +46,7 @@ impl Forest {
 
 impl Tree {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        write_number(self.random.drawn(), out);
+        write_number(self.sampler.event(), out);
         write_number(self.sampler.next(), out);
         write_number(self.sampler.since, out);
         let places = self.cuts.write(out);
@@ -59,16 +59,18 @@ impl Tree {
 
     /// Fills an empty tree of a forest that has seen so many points.
     pub(super) fn read(&mut self, seen: u64, reader: &mut Reader) -> Result<(), StateError> {
-        self.random = self.random.after(reader.count()?);
+        let event = reader.number()?;
         let next = reader.number()?;
-        // the first format counted time from the first step, and had weights that could tell such times apart
+        // the first format had a count in the event's place, of which any that is not behind is as good; it counted time from the first
+        // step, and had weights that could tell such times apart
         let (first_format, decay) = (reader.format() == 1, self.sampler.time_decay());
+        let event = if first_format { next } else { event };
         let since = if first_format { next } else { reader.number()? };
         let leaves = self.cuts.read(reader)?;
         let sampled = reader.small(self.cuts.capacity)?;
         let filling = sampled < self.cuts.capacity;
-        if next < seen || next < since || sampled as u64 > seen || (filling && (next != seen || sampled as u64 != seen))
-        {
+        let in_order = event <= next && since <= next && seen <= next;
+        if !in_order || sampled as u64 > seen || (filling && (next != seen || sampled as u64 != seen)) {
             return Err(StateError::Damaged);
         }
         let (mut masses, mut sample) = (vec![0; leaves.len()], Vec::with_capacity(sampled));
@@ -89,7 +91,7 @@ impl Tree {
             let link = self.cuts.child(leaf).with_mass(mass);
             self.cuts.set_child(leaf, link);
         }
-        self.sampler.restore(since, next, sample);
+        self.sampler.restore(since, next, event, sample);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::bounds::coordinate;
 use super::super::grid::on_grid;
-use super::super::random::Stream;
+use super::super::random::{Purpose, Random};
 use super::{Normalise, Parameters, Scored, Scoring, score_all};
 
 type Point = Vec<f32>;
@@ -73,7 +73,7 @@ impl Slow {
         }
     }
 
-    fn insert(self, x: &[f32], known: bool, random: &mut Stream) -> Slow {
+    fn insert(self, x: &[f32], known: bool, mut chance: f64) -> Slow {
         if let Slow::Leaf(point, mass) = &self
             && point == x
         {
@@ -82,10 +82,11 @@ impl Slow {
         let (outside, range) = gaps(&self.points(), x);
         let gap = excess(&outside);
         if !known && gap > 0.0 {
-            let place = random.uniform() * (range + gap);
+            let place = chance * (range + gap);
             if matches!(self, Slow::Leaf(..)) || place < gap {
                 return self.split(x, &outside, place);
             }
+            chance = (place - gap) / range;
         }
         match self {
             Slow::Leaf(..) => unreachable!("a point that differs from a leaf lies outside it"),
@@ -95,9 +96,9 @@ impl Slow {
                 children: [left, right],
             } => {
                 let children = if x[dimension] <= cut {
-                    [Box::new(left.insert(x, known, random)), right]
+                    [Box::new(left.insert(x, known, chance)), right]
                 } else {
-                    [left, Box::new(right.insert(x, known, random))]
+                    [left, Box::new(right.insert(x, known, chance))]
                 };
                 Slow::Node {
                     dimension,
@@ -227,11 +228,13 @@ fn seen_score(depth: usize, mass: usize, n: usize, scoring: Scoring) -> f64 {
 }
 
 struct SlowTree {
-    random: Stream,
+    random: Random,
     root: Option<Slow>,
     sample: Vec<(f32, Point)>,
     since: u64,
     next: u64,
+    /// Points taken in the cell.
+    taken: u64,
 }
 
 impl SlowTree {
@@ -247,11 +250,17 @@ impl SlowTree {
         if full {
             self.root = self.root.take().expect("a full tree").delete(&self.sample[top].1);
         }
+        let event = if full {
+            cell(step, parameters).0 + self.taken
+        } else {
+            step
+        };
+        let uniform = |purpose| self.random.uniform(event, purpose);
         self.root = Some(match self.root.take() {
             None => Slow::Leaf(x.to_vec(), 1),
             Some(root) => {
                 let known = root.copies(x) > 0;
-                root.insert(x, known, &mut self.random)
+                root.insert(x, known, uniform(Purpose::Cut))
             }
         });
         let passed = decay * (step - self.since) as f64;
@@ -264,38 +273,65 @@ impl SlowTree {
         let decayed = decay * (step - self.since) as f64;
         if full {
             let limit = libm::exp(f64::from(self.sample[top].0) + decayed);
-            let e = -libm::log1p(self.random.uniform() * libm::expm1(-limit));
+            let e = -libm::log1p(uniform(Purpose::Weight) * libm::expm1(-limit));
             self.sample[top] = ((libm::log(e) - decayed) as f32, x.to_vec());
         } else {
-            self.sample
-                .push(((libm::log(self.random.exponential()) - decayed) as f32, x.to_vec()));
+            let e = -libm::log(uniform(Purpose::Weight));
+            self.sample.push(((libm::log(e) - decayed) as f32, x.to_vec()));
         }
         self.next = step + 1;
         if self.sample.len() == parameters.sample_size {
-            let top = self
-                .sample
-                .iter()
-                .map(|(weight, _)| f64::from(*weight))
-                .fold(f64::NEG_INFINITY, f64::max);
-            let growth = libm::log(self.random.exponential()) + libm::log(libm::expm1(decay))
-                - (top + decay * (self.next - self.since) as f64);
-            self.next += libm::ceil(libm::log1p(libm::exp(growth)) / decay) as u64 - 1;
+            self.taken = event + 1 - cell(step, parameters).0;
+            self.wait(parameters, decay);
         }
     }
+
+    fn wait(&mut self, parameters: &Parameters, decay: f64) {
+        let weights = self.sample.iter().map(|(weight, _)| f64::from(*weight));
+        let top = weights.fold(f64::NEG_INFINITY, f64::max);
+        let mut before = cell(self.next - 1, parameters);
+        loop {
+            let now = cell(self.next, parameters);
+            if now != before {
+                self.taken = 0;
+            }
+            let e = -libm::log(self.random.uniform(now.0 + self.taken, Purpose::Wait));
+            let growth = libm::log(e) + libm::log(libm::expm1(decay)) - (top + decay * (self.next - self.since) as f64);
+            let next = self.next as f64 + libm::ceil(libm::log1p(libm::exp(growth)) / decay) - 1.0;
+            if next < now.1 as f64 {
+                self.next = next as u64;
+                return;
+            }
+            (self.next, before) = (now.1, now);
+        }
+    }
+}
+
+/// The first step of a step's cell, and the first one behind it.
+fn cell(step: u64, parameters: &Parameters) -> (u64, u64) {
+    let cells = (4 * parameters.sample_size as u64).next_power_of_two();
+    let most = step.min(parameters.time_decay) / cells;
+    let mut length = 1;
+    while 2 * length <= most {
+        length *= 2;
+    }
+    (step / length * length, (step / length + 1) * length)
 }
 
 /// Scores, and parts per dimension (low, high), of a whole stream.
 fn slowly(parameters: &Parameters, points: &[f32]) -> Vec<(f64, Vec<(f64, f64)>)> {
     let n = parameters.sample_size;
     let points: Vec<f32> = points.iter().map(|value| coordinate(*value)).collect();
+    let random = Random::new(parameters.seed, b"key", parameters.trees);
     let tree = |index| SlowTree {
-        random: Stream::new(parameters.seed, b"key", index),
+        random: random.of_tree(index),
         root: None,
         sample: Vec::new(),
         since: 0,
         next: 0,
+        taken: 0,
     };
-    let mut trees: Vec<SlowTree> = (0..parameters.trees as u64).map(tree).collect();
+    let mut trees: Vec<SlowTree> = (0..parameters.trees).map(tree).collect();
     let norm = libm::log2(if parameters.scoring == Scoring::Aws { 1 + n } else { n } as f64) / parameters.trees as f64;
     let mut out = Vec::new();
     for (step, x) in points.chunks(parameters.dimensions()).enumerate() {

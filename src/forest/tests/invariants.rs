@@ -174,12 +174,12 @@ proptest! {
     }
 
     #[test]
-    fn taking_a_point_out_undoes_putting_it_in(points in stream(), extra in (value(), value(), value())) {
+    fn taking_a_point_out_undoes_putting_it_in(points in stream(), extra in (value(), value(), value()), chance in 0.001f64..0.999) {
         let mut forest = Forest::new(&small(Scoring::Kinesis), b"key");
         forest.score_batch(&points, f64::INFINITY, &mut Vec::new());
         for tree in &mut forest.trees {
             let before = shape(&tree.cuts, ALONE);
-            let (leaf, renamed) = tree.cuts.insert(&[extra.0, extra.1, extra.2].map(coordinate), &mut tree.random);
+            let (leaf, renamed) = tree.cuts.insert(&[extra.0, extra.1, extra.2].map(coordinate), chance);
             let between = shape(&tree.cuts, ALONE);
             prop_assert_ne!(&before, &between);
             // how many copies there are, of which the sample has all but one

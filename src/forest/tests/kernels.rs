@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::bounds::coordinate;
 use super::super::cut_tree::{CutTree, Link};
 use super::super::kernels::Kernel;
-use super::super::random::Stream;
+use super::super::random::{Purpose, Random};
 use super::super::scale::Scale;
 use super::super::score::{Run, score};
 use super::super::{DeviceMemory, KeyMemory};
@@ -133,11 +133,11 @@ proptest! {
         let mut point = || -> Vec<f32> { values.by_ref().take(dimensions).collect() };
         let parameters = Parameters { trees: 1, sample_size: 64, time_decay: 9, shingle: 1, measures: dimensions, scoring: Scoring::Aws, seed, normalise: Normalise::None };
         let scale = Scale::new(&parameters);
-        let mut random = Stream::new(seed, b"key", 0);
+        let random = Random::new(seed, b"key", 1);
         let trees: Vec<CutTree> = held.iter().map(|&held| {
             let mut tree = CutTree::new(dimensions, 64);
-            for _ in 0..held {
-                tree.insert(&point(), &mut random);
+            for event in 0..held as u64 {
+                tree.insert(&point(), random.uniform(event, Purpose::Cut));
             }
             tree
         }).collect();

@@ -7,6 +7,7 @@ mod kernels;
 mod parts;
 mod reference;
 mod small_stream;
+mod spread;
 mod state;
 
 use super::{Forest, Normalise, Parameters, Scored, Scoring};

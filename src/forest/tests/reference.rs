@@ -100,7 +100,10 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 
 /// The mean likeness of the columns' pairs.
 fn of_pairs<'a>(pairs: impl Iterator<Item = (&'a Vec<f64>, &'a Vec<f64>)>) -> Likeness {
-    let all: Vec<Likeness> = pairs.map(|(a, b)| likeness(a, b)).collect();
+    mean_likeness(&pairs.map(|(a, b)| likeness(a, b)).collect::<Vec<_>>())
+}
+
+fn mean_likeness(all: &[Likeness]) -> Likeness {
     let of = |pick: fn(&Likeness) -> f64| mean(&all.iter().map(pick).collect::<Vec<_>>());
     Likeness {
         mean_difference: of(|l| l.mean_difference),
@@ -109,9 +112,16 @@ fn of_pairs<'a>(pairs: impl Iterator<Item = (&'a Vec<f64>, &'a Vec<f64>)>) -> Li
     }
 }
 
+/// The standard error of a mean.
+fn error(values: &[f64]) -> f64 {
+    let squares: f64 = values.iter().map(|x| (x - mean(values)).powi(2)).sum();
+    (squares / (values.len() - 1) as f64 / values.len() as f64).sqrt()
+}
+
 /// The bar: mean difference at most 1.15 times the reference's own between seeds, rank correlation at most 0.01 below, overlap
-/// of the strangest 0.5 % at most 0.03 below, mean score within three standard errors.
-fn hold_the_bar(stream: &str, file: &str, measures: usize, scoring: Scoring, seeds: u64, own: Option<Likeness>) {
+/// of the strangest 0.5 % at most 0.03 below, mean score within three standard errors. The rank correlation may be so many of its
+/// own standard errors short as `doubt` says.
+fn hold_the_bar(stream: &str, file: &str, measures: usize, scoring: Scoring, seeds: u64, doubt: f64) {
     let Some(folder) = folder() else { return };
     let name = match scoring {
         Scoring::Kinesis => "kinesis",
@@ -124,55 +134,55 @@ fn hold_the_bar(stream: &str, file: &str, measures: usize, scoring: Scoring, see
     let run = |seed| scores(&score_all(&parameters(measures, scoring, seed), &points, f64::INFINITY));
     let ours: Vec<Vec<f64>> = (1..=seeds).map(run).collect();
 
-    let own = own.unwrap_or_else(|| {
-        of_pairs(
-            reference
-                .iter()
-                .enumerate()
-                .flat_map(|(i, a)| reference[..i].iter().map(move |b| (a, b))),
-        )
-    });
-    let got = of_pairs(ours.iter().flat_map(|a| reference.iter().map(move |b| (a, b))));
+    let own = of_pairs(
+        reference
+            .iter()
+            .enumerate()
+            .flat_map(|(i, a)| reference[..i].iter().map(move |b| (a, b))),
+    );
+    let by_seed: Vec<Likeness> = ours
+        .iter()
+        .map(|a| of_pairs(reference.iter().map(move |b| (a, b))))
+        .collect();
+    let got = mean_likeness(&by_seed);
+    let of_ranks = error(&by_seed.iter().map(|l| l.rank_correlation).collect::<Vec<_>>());
     let means: Vec<f64> = reference.iter().map(|column| mean(column)).collect();
     let spread = (means.iter().map(|m| (m - mean(&means)).powi(2)).sum::<f64>() / 9.0).sqrt();
     let our_mean = mean(&ours.iter().map(|column| mean(column)).collect::<Vec<_>>());
     let off = (our_mean - mean(&means)) / (spread * (1.0 / 10.0 + 1.0 / seeds as f64).sqrt());
     println!(
-        "{stream} {name}: {got:?} against {own:?}; mean {our_mean:.5} against {:.5}, {off:.1} standard errors",
+        "{stream} {name}: {got:?} (rank correlation ± {of_ranks:.4}) against {own:?}; mean {our_mean:.5} against {:.5}, {off:.1} standard errors",
         mean(&means)
     );
     assert!(got.mean_difference <= 1.15 * own.mean_difference);
-    assert!(got.rank_correlation >= own.rank_correlation - 0.01);
+    assert!(got.rank_correlation + doubt * of_ranks >= own.rank_correlation - 0.01);
     assert!(got.top_overlap >= own.top_overlap - 0.03);
     assert!(off.abs() <= 3.0);
 }
 
 #[test]
 fn clusters_score_as_the_aws_crate_scores_them() {
-    hold_the_bar("clusters5", "clusters5", 5, Scoring::Aws, SEEDS, None);
-    hold_the_bar("clusters5", "clusters5", 5, Scoring::Kinesis, SEEDS, None);
+    hold_the_bar("clusters5", "clusters5", 5, Scoring::Aws, SEEDS, 0.0);
+    hold_the_bar("clusters5", "clusters5", 5, Scoring::Kinesis, SEEDS, 0.0);
 }
 
 #[test]
 fn vital_signs_score_as_the_aws_crate_scores_them() {
-    hold_the_bar("vitals5_int", "vitals5_int", 5, Scoring::Aws, SEEDS, None);
-    hold_the_bar("vitals5_int", "vitals5_int", 5, Scoring::Kinesis, SEEDS, None);
+    hold_the_bar("vitals5_int", "vitals5_int", 5, Scoring::Aws, SEEDS, 0.0);
+    hold_the_bar("vitals5_int", "vitals5_int", 5, Scoring::Kinesis, SEEDS, 0.0);
 }
 
 /// On this stream, one value makes 89 % of the rows and its score decides, so that seeds differ much and few seeds tell little: we
-/// take forty. With kinesis scoring the ten reference seeds are by chance closer to one another than the crate's seeds are:
-/// its score of that value varies by 0.0029 among them and by 0.0048 among seeds 1 to 40, and its own seeds 11 to 40 would not
-/// pass a bar made of seeds 1 to 10. So there the bar is how seeds 11 to 40 of the crate (krcflib 4.0.2) compare with 1 to 10.
+/// take forty. With kinesis scoring the ten reference seeds are by chance closer to one another than the crate's seeds are,
+/// and its own seeds 11 to 40 (krcflib 4.0.2) would not pass the bar, 0.01343 against 0.01217. Our forests do, as they vary less
+/// from seed to seed. The rank correlation, which is mostly that of one value's score over time, is just at the bar, as the crate's
+/// own is (over 800 seeds 0.9043 ± 0.0011 against 0.9036; aws 0.9614 ± 0.0008 against 0.9596), and forty seeds tell it
+/// to 0.007 only: hence the doubt.
 #[test]
 fn repeated_values_score_as_the_aws_crate_scores_them() {
     let (stream, file, seeds) = ("nab_rogue_agent_key_updown", "nab_rogue_agent_key_updown_s1", 40);
-    hold_the_bar(stream, file, 1, Scoring::Aws, seeds, None);
-    let kinesis = Likeness {
-        mean_difference: 0.01343 / 1.15, // as near as the crate is to itself, without the allowance
-        rank_correlation: 0.9046,
-        top_overlap: 0.9728,
-    };
-    hold_the_bar(stream, file, 1, Scoring::Kinesis, seeds, Some(kinesis));
+    hold_the_bar(stream, file, 1, Scoring::Aws, seeds, 2.0);
+    hold_the_bar(stream, file, 1, Scoring::Kinesis, seeds, 2.0);
 }
 
 /// Mean absolute difference per part between our mean over the seeds and the reference's mean over ten, over the mean part.
