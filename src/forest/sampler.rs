@@ -22,6 +22,9 @@ const CELLS_PER_POINT: usize = 4;
 /// Cells that a tree waits for one by one; the rare wait that is longer is drawn as a whole.
 const MOST_CELLS: usize = 64;
 
+/// So much λt and the weights count it anew.
+const LONG: f64 = 64.0;
+
 #[derive(Clone, Debug)]
 pub(super) struct Sampler {
     capacity: usize,
@@ -41,9 +44,6 @@ pub(super) struct Sampler {
     /// its cell and, from there, one more for each step taken in the cell.
     event: u64,
 }
-
-/// So much λt and the weights count it anew.
-const LONG: f64 = 64.0;
 
 impl Sampler {
     pub(super) fn new(capacity: usize, time_decay: u64) -> Sampler {

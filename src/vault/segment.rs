@@ -261,6 +261,15 @@ mod tests {
         KeyEncryptionKey(Zeroizing::new([byte; 32]))
     }
 
+    /// Beside a fresh vault, and where that is.
+    fn cipher_in(folder: &Path) -> (PathBuf, IdentityCipher) {
+        let path = folder.join("vault.sqlite");
+        let vault = Vault::open_writer(&path, &kek(1)).expect("a fresh vault");
+        let sealer = Arc::new(Sealer::with_vault(&kek(1), &vault).expect("a sealer"));
+        let cipher = IdentityCipher::beside(sealer, &path).expect("opened");
+        (path, cipher)
+    }
+
     #[test]
     fn a_frame_opens_only_under_its_number_place_and_key() {
         let keys = SegmentKeys::new(&kek(1));
@@ -282,10 +291,7 @@ mod tests {
     #[test]
     fn patients_that_come_and_go_take_no_memory_and_keep_their_keys() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("vault.sqlite");
-        let vault = Vault::open_writer(&path, &kek(1)).expect("a fresh vault");
-        let sealer = Arc::new(Sealer::with_vault(&kek(1), &vault).expect("a sealer"));
-        let mut cipher = IdentityCipher::beside(sealer, &path).expect("opened");
+        let (path, mut cipher) = cipher_in(folder.path());
         let mut opener = IdentityOpener::open(&path, &kek(1)).expect("opened");
         let patients: Vec<String> = (0..5 * KEPT).map(|number| format!("p-{number}")).collect();
         let mut ids = HashMap::new();
@@ -303,10 +309,7 @@ mod tests {
     #[test]
     fn an_identity_opens_until_its_key_is_deleted() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("vault.sqlite");
-        let vault = Vault::open_writer(&path, &kek(1)).expect("a fresh vault");
-        let sealer = Arc::new(Sealer::with_vault(&kek(1), &vault).expect("a sealer"));
-        let mut cipher = IdentityCipher::beside(sealer, &path).expect("opened");
+        let (path, mut cipher) = cipher_in(folder.path());
         let (id, sealed) = cipher.seal("p-1", b"Ada").expect("sealed");
         assert_eq!(
             cipher.seal("p-1", b"Ada").expect("sealed").0,
