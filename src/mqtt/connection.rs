@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::packet::{
     Decoder, Incoming, Publication, Welcome, write_connect, write_publish, write_subscribe, write_unsubscribe,
 };
+use super::prompt::Prompt;
 use super::{Certificates, LinkError};
 use crate::settings::{BrokerAddress, Protocol};
 
@@ -77,6 +78,7 @@ impl Connection {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let tcp = TcpStream::connect((host, *port)).await?;
         tcp.set_nodelay(true)?;
+        let tcp = Prompt(tcp);
         let stream: Box<dyn Stream> = match encrypted {
             true => Box::new(endpoint.certificates.encrypt(host, tcp).await?),
             false => Box::new(tcp),

@@ -8,10 +8,12 @@ mod connection;
 mod error;
 mod packet;
 mod pause;
+mod prompt;
 mod tls;
 
 pub use connection::{Connection, Endpoint, Opening};
 pub use error::{Advice, LinkError};
 pub use packet::{Grant, Incoming, Publication, Welcome};
 pub use pause::Pause;
+pub use prompt::acknowledge_at_once;
 pub use tls::Certificates;

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::prompt::Prompt;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -68,7 +68,7 @@ impl Certificates {
         })
     }
 
-    pub(super) async fn encrypt(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, LinkError> {
+    pub(super) async fn encrypt(&self, host: &str, stream: Prompt) -> Result<TlsStream<Prompt>, LinkError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| LinkError::Certificate(format!("{host} is no name that a certificate can be made for")))?;
         let connector = TlsConnector::from(Arc::new(self.configuration()?));

@@ -8,6 +8,7 @@ use std::thread;
 
 use memchr::memmem;
 
+use crate::mqtt::acknowledge_at_once;
 use crate::observe::wall_clock;
 use crate::record::{EventTime, Zone};
 
@@ -106,6 +107,7 @@ fn connect(engine: &TcpStream, broker: &TcpStream, noted: &Arc<Mutex<Noted>>) ->
 fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, noted: &Mutex<Noted>) {
     let (mut bytes, mut waiting) = (vec![0; 256 << 10], Vec::new());
     while let Ok(count @ 1..) = from.read(&mut bytes) {
+        acknowledge_at_once(&from);
         let now = wall_clock();
         waiting.extend_from_slice(&bytes[..count]);
         let mut held = locked(noted);
