@@ -1,7 +1,7 @@
 //! Records to an MQTT broker (MQTT 5), on schedule.
 //!
 //! In: records with the moment at which each is due, and a [`Broker`]. Out: [`Counts`]. The pace is open-loop: a record is sent when it
-//! is due, whether or not earlier ones were acknowledged, as devices do; a client that cannot keep up says how far it fell behind.
+//! is due (at most a millisecond later), whether or not earlier ones were acknowledged, as devices do; a client that cannot keep up says how far it fell behind.
 //! A thread of its own runs the connection; when that is lost it is made again and what was not acknowledged is sent anew.
 
 use std::fmt;
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{Client, MqttOptions};
 
@@ -23,6 +24,8 @@ mod link;
 const WAITING: usize = 128;
 /// Publications on the wire that are not yet acknowledged.
 const IN_FLIGHT: u16 = 1000;
+/// Records that are due within so short a time are sent together: to wake up for each takes the machine more than to send it.
+const TICK: Duration = Duration::from_millis(1);
 /// How long to look before looking again whether to stop.
 const GLANCE: Duration = Duration::from_millis(20);
 /// How long a full client is given to send something.
@@ -90,6 +93,9 @@ impl Broker {
         let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
         options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
         options.set_keep_alive(Duration::from_secs(30));
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user, password);
         }
@@ -248,7 +254,7 @@ impl Publisher<'_> {
                 if wait.is_zero() {
                     break;
                 }
-                thread::sleep(wait.min(GLANCE));
+                thread::sleep(wait.clamp(TICK, GLANCE));
             }
             if !self.send(record.payload.into(), stop, on_progress)? {
                 return self.finish(start, &|| true, on_progress);
