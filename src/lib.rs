@@ -51,4 +51,5 @@ pub mod simulate;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+pub mod threads;
 pub mod vault;

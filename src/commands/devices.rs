@@ -22,6 +22,7 @@ use crate::disk::LocalDisk;
 use crate::journal::{Epoch, EpochLog, epochs_of, folder_of};
 use crate::settings::{DeviceHistory, Settings};
 use crate::source::{LiveDevices, Offer, time_of};
+use crate::threads;
 
 /// Looks at the file are not more often than this.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -336,7 +337,7 @@ impl Choice {
 
 /// Looks after the file while the run goes on.
 pub(super) fn look_after(mut watch: Watch, offer: Offer, every: Duration, told: impl Fn(&str) + Send + 'static) {
-    thread::spawn(move || {
+    threads::start_behind("devices", move || {
         loop {
             thread::sleep(every.max(PAUSE));
             if offer.is_waiting() {

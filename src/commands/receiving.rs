@@ -18,6 +18,7 @@ use crate::source::{
     Asked, Connectivity, Ends, EndsSoon, FeedHandle, LiveCut, Members, SourceError, Subscription, follow, lead, start,
     subscribe, tell_ready, wait_until_ready,
 };
+use crate::threads;
 
 /// How often a process looks whether the state folder is still its run's.
 const WATCH: Duration = Duration::from_secs(1);
@@ -169,7 +170,7 @@ impl Receiving {
 /// Ends this process soon after another run has taken over its state folder, also where nothing comes that it would have to write: it would
 /// take the other's sessions at the broker away, again and again.
 fn watch(fence: Fence) {
-    thread::spawn(move || {
+    threads::start_behind("fence", move || {
         loop {
             thread::sleep(WATCH);
             if let Err(taken_over @ FenceError::TakenOver { .. }) = fence.check() {

@@ -5,7 +5,7 @@
 //! any more is let go. Commits are made in order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -15,6 +15,7 @@ use crate::devices::InForce;
 use crate::disk::{Disk, FenceError, LocalDisk, crash_point};
 use crate::sink::SinkError;
 use crate::snapshot::{Entry, Run, SnapshotError, Snapshots};
+use crate::threads;
 
 /// What a live run keeps of its state and journal.
 pub struct Keeping<D: Disk = LocalDisk> {
@@ -131,7 +132,7 @@ impl Maker {
             made_before,
             keeping,
         };
-        let thread = thread::spawn(move || work.run(&waiting, fail));
+        let thread = threads::start_behind("commit", move || work.run(&waiting, fail));
         Maker {
             jobs: Some(jobs),
             thread: Some(thread),

@@ -3,7 +3,7 @@
 //! A thread of its own writes them, a commit at a time: the records of later epochs go on meanwhile.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
@@ -17,6 +17,7 @@ use crate::cluster::halt;
 use crate::commit::Staged;
 use crate::snapshot::Checkpoints;
 use crate::source::{commit_of, end_of_commit};
+use crate::threads;
 use crate::vault::{IdentityTag, SightedIdentity, Sighting, Vault, VaultError};
 
 /// How often the vault is told when known identities were last seen, in a run that begins again after a crash. One that goes on
@@ -85,7 +86,7 @@ impl Writer {
     fn start(mut registrar: Registrar, wake: impl Fn() + Send + 'static) -> Writer {
         let (commits, waiting) = unbounded::<Vec<Sighting>>();
         let (done, written) = unbounded();
-        let thread = thread::spawn(move || {
+        let thread = threads::start_behind("vault", move || {
             for sightings in waiting {
                 registrar.take(sightings).unwrap_or_else(|e| halt(e));
                 let _ = done.send(()); // nobody waits for it at the end

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,6 +18,7 @@ use crate::commit::Staged;
 use crate::disk::{Fence, LocalDisk};
 use crate::snapshot::{Checkpoints, Collected, Entry, Run, Snapshots};
 use crate::source::{Time, commit_of, end_of_commit};
+use crate::threads;
 
 /// How often to look whether a run of the state is written.
 const LOOK: Duration = Duration::from_millis(5);
@@ -38,7 +38,7 @@ impl HandOver {
     pub fn start(checkpoints: &Checkpoints, snapshots: Snapshots<LocalDisk>, fence: Fence) -> HandOver {
         let (jobs, waiting) = unbounded::<(u32, Vec<Entry>)>();
         let (done, written) = unbounded();
-        thread::spawn(move || {
+        threads::start_behind("state", move || {
             for (commit, entries) in waiting {
                 fence.check().unwrap_or_else(|e| halt(e));
                 let run = snapshots.write(commit, entries).unwrap_or_else(|e| halt(e));

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{CommitWriter, SinkError, StagedFile, Table, Target};
 use crate::settings::Compression;
+use crate::threads;
 
 /// Epochs that wait for the thread at most; whoever brings more waits.
 const WAITING: usize = 64;
@@ -68,7 +68,7 @@ impl<T: Table> TableWriter<T> {
     ) -> TableWriter<T> {
         let (work, waiting) = bounded::<Work<T::Row>>(WAITING);
         let (done, finished) = unbounded();
-        thread::spawn(move || {
+        threads::start_behind(T::NAME, move || {
             let mut growing = Growing::new(files);
             for work in waiting {
                 let result = match work {

@@ -17,6 +17,7 @@ use super::records::ReadError;
 use super::{Chunk, Time};
 use crate::devices::DevicesError;
 use crate::journal::JournalError;
+use crate::threads;
 
 /// Epochs that wait for a worker at most.
 const AHEAD: usize = 2;
@@ -142,7 +143,7 @@ pub fn start(
             records: Arc::clone(&records),
         });
     }
-    thread::spawn(move || {
+    threads::start("epochs", move || {
         let mut started: Option<Instant> = None;
         loop {
             match reader.next_epoch() {

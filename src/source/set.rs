@@ -22,6 +22,7 @@ use super::strand::Feeder;
 use crate::cluster::{BEAT, Hearer, Lost, Speaker};
 use crate::disk::Disk;
 use crate::journal::{self, JournalError};
+use crate::threads;
 
 /// How often the user's wish to stop is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -136,7 +137,7 @@ pub fn lead<D: Disk>(
     for hearer in hearers {
         let (arrivals, releases) = (Arc::clone(&arrivals), releases.clone());
         let (ended, lost) = (Arc::clone(&others.ended), lost.clone());
-        thread::spawn(move || {
+        threads::start("member", move || {
             let why = hear_member(hearer, &arrivals, &releases);
             if !ended.load(Ordering::SeqCst) {
                 lost(why);
@@ -145,7 +146,7 @@ pub fn lead<D: Disk>(
     }
     if !others.speakers.is_empty() {
         let others = others.clone();
-        thread::spawn(move || {
+        threads::start("alive", move || {
             loop {
                 others.say(&Word::Alive);
                 thread::sleep(BEAT);
@@ -223,9 +224,9 @@ pub fn follow<D: Disk>(
     let arrivals = Arc::new(Arrivals::behind(&cut.sealed));
     let (receiving, feeder) = Receiving::start(sessions, &arrivals, &cut, &fail, &tell);
     let reporting = releases.clone();
-    thread::spawn(move || report(&speaker, &arrivals, &reporting, stop));
+    threads::start("report", move || report(&speaker, &arrivals, &reporting, stop));
     let (sender, epochs) = unbounded();
-    thread::spawn(move || {
+    threads::start("epochs", move || {
         let mut sender = Some(sender);
         if hearer.expect_beats().is_err() {
             return lost(Lost::Ended);
