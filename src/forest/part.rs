@@ -21,6 +21,8 @@ pub struct ForestPart {
     waiting: Option<Box<[f32]>>,
     /// Of each tree: its index in the whole forest, and the next step it took when it was last handed over.
     pub(super) trees: Vec<(usize, Option<u64>)>,
+    /// With which of them the next hand-over begins: none waits for ever behind those that change with every point.
+    pub(super) write_from: usize,
 }
 
 /// The trees as they were before a batch, as far as the batch has changed them, and its points.
@@ -38,6 +40,7 @@ impl ForestPart {
             forest: Forest::of_trees(parameters, key, trees.clone()),
             waiting: None,
             trees: trees.map(|index| (index, None)).collect(),
+            write_from: 0,
         }
     }
 

@@ -9,8 +9,9 @@ use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
 use super::{Time, commit_of};
 
-/// How long before its end a commit is said to end soon, at most: time enough for what ten thousand devices have changed.
-const AHEAD: Duration = Duration::from_millis(400);
+/// How long before its end a commit is said to end soon, at most: time enough for what ten thousand devices have changed, a little with
+/// each epoch.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// Epochs whose commits' ends are foreseen.
 pub struct EndsSoon<E, T> {
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn the_last_part_of_each_commit_is_foreseen() {
         let begin = Instant::now();
-        for (interval, ahead) in [(10_000, 400), (1_000, 250), (0, 0)] {
+        for (interval, ahead) in [(10_000, 1_000), (1_000, 250), (0, 0)] {
             let mut told = Vec::new();
             let mut epochs = EndsSoon::new((), Duration::from_millis(interval), |soon| told.push(soon));
             for commit in 0..3 {

@@ -6,17 +6,25 @@ use super::super::tree::Tree;
 use super::{Kind, Reader, StateError, write_framed, write_number};
 
 impl ForestPart {
-    /// Gives `each` the index and the state of every tree that has taken a point since this was last called. All points must have
-    /// been taken in.
-    pub fn write_changed(&mut self, mut each: impl FnMut(usize, Vec<u8>)) {
-        for at in 0..self.trees.len() {
+    /// Gives `each` the index and the state of the trees that have taken a point since they were given to it the last time, so many of
+    /// them at most; whether these were all. The next call goes on behind the last. All points must have been taken in.
+    pub fn write_changed(&mut self, at_most: usize, mut each: impl FnMut(usize, Vec<u8>)) -> bool {
+        let mut left = at_most;
+        for _ in 0..self.trees.len() {
+            let at = self.write_from % self.trees.len();
             let next = self.forest.trees[at].sampler.next();
             let (index, written) = self.trees[at];
             if next > 0 && written != Some(next) {
+                if left == 0 {
+                    return false;
+                }
+                left -= 1;
                 self.trees[at].1 = Some(next);
                 each(index, self.state_of(at));
             }
+            self.write_from = at + 1;
         }
+        true
     }
 
     /// Gives `each` the index and the state of every tree that has taken a point. All points must have been taken in.

@@ -28,7 +28,7 @@ fn part(parameters: &Parameters, first: usize, by: usize) -> ForestPart {
 /// A part as it comes back from its state.
 fn restored(part: &mut ForestPart, again: ForestPart, kept: &mut [Option<Vec<u8>>], seen: u64) -> ForestPart {
     part.settle(None, &mut Spare::default());
-    part.write_changed(|index, state| kept[index] = Some(state));
+    part.write_changed(usize::MAX, |index, state| kept[index] = Some(state));
     let mut again = again;
     for (index, state) in kept.iter().enumerate() {
         if let Some(state) = state {
@@ -36,7 +36,9 @@ fn restored(part: &mut ForestPart, again: ForestPart, kept: &mut [Option<Vec<u8>
         }
     }
     again.check(seen).expect("all trees are there");
-    again.write_changed(|index, _| panic!("tree {index} has not changed since it was read"));
+    again.write_changed(usize::MAX, |index, _| {
+        panic!("tree {index} has not changed since it was read")
+    });
     again
 }
 
@@ -130,7 +132,7 @@ fn a_tree_that_is_missing_or_behind_is_noticed() {
     one.score(0, vec![1.0; 60], None, &mut Vec::new());
     one.settle(None, &mut Spare::default());
     let mut states = Vec::new();
-    one.write_changed(|index, state| states.push((index, state)));
+    one.write_changed(usize::MAX, |index, state| states.push((index, state)));
     assert_eq!(states.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2]);
     let mut again = part(&parameters, 0, 2);
     let (index, state) = &states[0];
@@ -142,4 +144,38 @@ fn a_tree_that_is_missing_or_behind_is_noticed() {
     again.read_tree(states[1].0, &states[1].1).expect("its own");
     assert_eq!(again.check(30), Ok(()));
     assert!(again.check(1 << 40).is_err(), "both are behind");
+}
+
+#[test]
+fn trees_handed_over_a_few_at_a_time_come_once_each_and_are_the_same() {
+    let parameters = small(5, 1);
+    let written = |at_most: usize| {
+        let mut part = part(&parameters, 0, 1);
+        part.score(0, vec![1.0; 60], None, &mut Vec::new());
+        part.settle(None, &mut Spare::default());
+        let mut states = Vec::new();
+        while !part.write_changed(at_most, |index, state| states.push((index, state))) {}
+        assert!(part.write_changed(0, |index, _| panic!("tree {index} comes twice")));
+        states
+    };
+    assert_eq!(written(usize::MAX).len(), 5);
+    for at_most in 1..6 {
+        assert_eq!(written(at_most), written(usize::MAX));
+    }
+}
+
+#[test]
+fn a_hand_over_goes_on_behind_the_last_tree() {
+    let parameters = Parameters {
+        time_decay: 1,
+        ..small(3, 1)
+    }; // every point changes every tree
+    let mut part = part(&parameters, 0, 1);
+    let mut order = Vec::new();
+    for round in 0..6 {
+        part.score(round, vec![1.0; parameters.dimensions()], None, &mut Vec::new());
+        part.settle(None, &mut Spare::default());
+        part.write_changed(1, |index, _| order.push(index));
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
 }

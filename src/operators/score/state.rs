@@ -85,27 +85,29 @@ pub(super) fn place_of_device(key: &Key, device: &DeviceId) -> Vec<u8> {
     encode(None, &(key, device.text()))
 }
 
-/// The trees that have taken points since they were asked for the last time: all of them, or those of some keys, so many or few more.
+/// The trees that have taken points since they were asked for the last time: all of them, or so many.
 pub(super) fn changed_trees(trees: &mut Trees, at_most: usize) -> Vec<Entry> {
     let mut entries = std::mem::take(&mut trees.put_away); // before what changed later of the same trees
     let mut places = trees.changed.take();
-    while entries.len() < at_most
-        && let Some(place) = places.as_mut().and_then(Vec::pop)
-    {
+    while let Some(place) = places.as_mut().and_then(Vec::pop) {
         let stand = &mut trees.stands[place];
         stand.settle(&mut trees.spare);
-        changed_trees_of(stand, &mut entries);
+        if !changed_trees_of(stand, at_most.saturating_sub(entries.len()), &mut entries) {
+            places.as_mut().into_iter().for_each(|places| places.push(place));
+            break;
+        }
     }
     trees.changed = places;
     entries
 }
 
-/// The same, of one key; all its points must have been taken in.
-pub(super) fn changed_trees_of(stand: &mut Stand, entries: &mut Vec<Entry>) {
-    stand.changed = false;
-    stand.part.write_changed(|index, state| {
+/// The same, of one key, and whether these were all of its own; all its points must have been taken in.
+pub(super) fn changed_trees_of(stand: &mut Stand, at_most: usize, entries: &mut Vec<Entry>) -> bool {
+    let all = stand.part.write_changed(at_most, |index, state| {
         entries.push(put(&stand.key, Part::Tree(index as u16), |out| out.extend(state)));
     });
+    stand.changed = !all;
+    all
 }
 
 /// The thresholds that have changed since they were asked for the last time.
@@ -256,7 +258,7 @@ mod tests {
         let mut entries = Vec::new();
         trees.part(&key).score(0, vec![1.0; 40], None, &mut Vec::new());
         trees.part(&key).settle(None, &mut Spare::default());
-        trees.part(&key).write_changed(|index, state| {
+        trees.part(&key).write_changed(usize::MAX, |index, state| {
             entries.push(put(&key, Part::Tree(index as u16), |out| out.extend(state)));
         });
         let mut source = OfKey::new(&parameters, true);

@@ -29,7 +29,7 @@ use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
 use crate::source::Time;
 
 /// Handing over a tree is the work of so many other entries.
-const TREE: usize = 32;
+const TREE: usize = 8;
 
 /// A worker's trees, shared by the two steps that need them.
 pub(super) struct Trees {
@@ -196,7 +196,7 @@ impl Trees {
         self.places.remove(&stand.key);
         stand.settle(&mut self.spare);
         if stand.changed {
-            state::changed_trees_of(&mut stand, &mut self.put_away);
+            state::changed_trees_of(&mut stand, usize::MAX, &mut self.put_away);
             self.changed
                 .iter_mut()
                 .for_each(|changed| changed.retain(|of| *of != place));
