@@ -76,9 +76,9 @@ pub fn score_windows<'scope>(
     })
 }
 
-/// Windows that are scored before the worker's other steps have their turn: the windows of all devices become complete at once,
-/// and readings that come meanwhile do not wait for them.
-const AT_ONCE: usize = if cfg!(test) { 3 } else { 256 };
+/// Windows that are scored before the worker's other steps have their turn, a millisecond's work: the windows of all devices become
+/// complete at once, and readings that come meanwhile wait for no more than that at each of their own steps.
+const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
 
 type Windows = CapacityContainerBuilder<Vec<WindowRow>>;
 type Groupings = HashMap<usize, OfGrouping>;
