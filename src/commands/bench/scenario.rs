@@ -157,6 +157,7 @@ impl Stage<'_> {
         let records = stage.scenario.warm_up()?;
         let counts = publish(records, &stage.ward, || interrupted.is_set(), |_| ())?;
         stage.drain(counts.published);
+        stage.await_commit(counts.published); // or the first measured records would wait for its end
         stage.engine.settle();
         Ok(stage)
     }
@@ -197,7 +198,7 @@ impl Stage<'_> {
         let (backlog_at_end, used_by_then) = (self.relay.backlog(), self.engine.used());
         self.drain(counts.published);
         let (settled, used_in_all) = self.engine.settle();
-        self.await_commit(counts.published);
+        self.await_commit(self.scenario.warm_up + counts.published);
         let (seconds, used_after) = match self.scenario.paced {
             true => (counts.seconds, used_by_then),
             false => ((settled - began).as_secs_f64(), used_in_all),

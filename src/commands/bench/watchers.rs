@@ -19,6 +19,7 @@ use crate::observe::wall_clock;
 use crate::record::{EventTime, Zone};
 use crate::settings::{Micros, Source};
 use crate::source::{Connectivity, Subscription, subscribe};
+use crate::threads;
 
 /// How often it is looked for new files.
 const LOOK: Duration = Duration::from_millis(10);
@@ -86,7 +87,7 @@ impl Tables {
         let (rows, done) = (Arc::<AtomicU64>::default(), Arc::new(AtomicBool::new(false)));
         let (until, since, readings) = (Arc::clone(&done), Arc::clone(since), output.join("readings"));
         let count = Arc::clone(&rows);
-        let thread = thread::spawn(move || {
+        let thread = threads::start_behind("tables", move || {
             let (mut seen, mut ages) = (HashSet::new(), Vec::new());
             loop {
                 let last = until.load(Ordering::Acquire);
@@ -95,8 +96,9 @@ impl Tables {
                         let now = wall_clock();
                         let since = since.load(Ordering::Relaxed);
                         let counts = |time: &EventTime| *time >= since;
-                        ages.extend(times(&file).into_iter().filter(counts).map(|time| now - time));
-                        count.store(ages.len() as u64, Ordering::Release);
+                        let times = times(&file);
+                        count.fetch_add(times.len() as u64, Ordering::Release);
+                        ages.extend(times.into_iter().filter(counts).map(|time| now - time));
                     }
                 }
                 if last {
@@ -108,7 +110,7 @@ impl Tables {
         Tables { rows, done, thread }
     }
 
-    /// How many have been seen.
+    /// How many have been seen, those before `since` among them.
     pub(super) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Acquire)
     }
