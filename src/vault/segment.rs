@@ -19,6 +19,8 @@ use super::keys::KeyEncryptionKey;
 use super::wrap::{FORMAT_VERSION, KeyWrapper, Purpose, WrappedKey, random};
 
 const NONCE_BYTES: usize = 12;
+/// Nonces that are drawn at once.
+const NONCES: usize = if cfg!(test) { 3 } else { 256 };
 const AUTHENTICATOR_BYTES: usize = 16;
 /// Patients whose opened keys are kept at hand at most: as keys of 32 bytes, which are quickly made ready for use; ready ones take
 /// twenty times the room.
@@ -111,6 +113,34 @@ pub struct IdentityCipher {
     at_hand: HashMap<Digest, (DataKeyId, SecretKey), ByDigest>,
     kept: HashSet<Digest, ByDigest>,
     fresh: Vec<(String, WrappedKey, Digest)>,
+    nonces: Nonces,
+}
+
+/// Random nonces, which are no secrets: asking the system for each would take as long as the sealing.
+struct Nonces {
+    drawn: [u8; NONCE_BYTES * NONCES],
+    used: usize,
+}
+
+impl Nonces {
+    fn next(&mut self) -> Result<[u8; NONCE_BYTES], VaultError> {
+        if self.used == NONCES {
+            self.drawn = random()?;
+            self.used = 0;
+        }
+        let (nonces, _) = self.drawn.as_chunks();
+        self.used += 1;
+        Ok(nonces[self.used - 1])
+    }
+}
+
+impl Default for Nonces {
+    fn default() -> Nonces {
+        Nonces {
+            drawn: [0; NONCE_BYTES * NONCES],
+            used: NONCES,
+        }
+    }
 }
 
 impl IdentityCipher {
@@ -127,6 +157,7 @@ impl IdentityCipher {
             at_hand: HashMap::default(),
             kept: HashSet::default(),
             fresh: Vec::new(),
+            nonces: Nonces::default(),
         })
     }
 
@@ -147,7 +178,7 @@ impl IdentityCipher {
             }
         }
         let (id, key) = &self.at_hand[&digest];
-        let nonce: [u8; NONCE_BYTES] = random()?;
+        let nonce = self.nonces.next()?;
         let mut sealed = Vec::with_capacity(NONCE_BYTES + clear.len() + AUTHENTICATOR_BYTES);
         sealed.extend_from_slice(&nonce);
         let payload = Payload {
