@@ -24,8 +24,8 @@ pub(super) enum StateOf {
     DeduplicateClocks = 9,
 }
 
-/// Entries that are handed over at once ahead of a commit's end: a fraction of a millisecond's work.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 512 };
+/// Entries that are handed over at once ahead of a commit's end: a tenth of a millisecond's work, for which records may wait.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.
 ///
@@ -122,9 +122,9 @@ pub(super) fn restore(
     let Some(Checkpoints { restored, .. }) = checkpoints else {
         return;
     };
-    // Others draw on the watermarks' states, too, and those are small: they are left where they are.
+    // Others draw on these, too, and they are small: they are left where they are.
     let entries = match of {
-        StateOf::Watermark | StateOf::WatermarkPerDevice => restored.look(of as u8),
+        StateOf::Watermark | StateOf::WatermarkPerDevice | StateOf::ListUnknown => restored.look(of as u8),
         _ => restored.take(of as u8),
     };
     for (key, value) in entries.iter() {

@@ -1,9 +1,10 @@
 //! `list_unknown`: which devices send readings that the device collection does not know, and how many.
 //!
 //! A changing collection, and kept as one: differential counts the readings of each unknown device, and worker 0 writes
-//! the list beside the state at every commit, for those who maintain the collection.
+//! the list beside the state at every commit, for those who maintain the collection. Devices that make up a new id with every
+//! start cannot make it grow for ever: of each shard the first so many are listed, and all others together in a row without id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -16,11 +17,13 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
-use super::barrier::{Barrier, StateOf, earliest, restore};
+use super::barrier::{Barrier, Share, StateOf, earliest, restore};
+use super::shard::{route_device, shard_of_device};
+use super::stash::Stash;
 use super::tap::tap;
 use crate::cluster::halt;
 use crate::commit::Staged;
-use crate::record::Reading;
+use crate::record::{DeviceId, Reading};
 use crate::sink::SinkError;
 use crate::snapshot::{Checkpoints, Entry, decode, encode};
 use crate::source::{Time, commit_of, end_of_commit};
@@ -33,6 +36,9 @@ pub struct UnknownDevices {
     before: BTreeMap<CompactString, isize>,
     changed: BTreeSet<CompactString>,
 }
+
+/// Devices of a shard that are listed by their ids: about thirty thousand in all.
+const MOST: usize = if cfg!(test) { 1 } else { 32 };
 
 const VERSION: u8 = 1;
 const NAME: &str = "the unknown devices";
@@ -109,10 +115,13 @@ pub fn list_unknown<'scope>(
     checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Staged>) {
     let (readings, unknown) =
-        tap::<_, _, _, CapacityContainerBuilder<Vec<CompactString>>, _>(readings, "Unknown", |reading: &Reading| {
-            reading.facts.is_none().then(|| reading.device.text().clone())
+        tap::<_, _, _, CapacityContainerBuilder<Vec<DeviceId>>, _>(readings, "Unknown", |reading: &Reading| {
+            reading.facts.is_none().then(|| reading.device.clone())
         });
-    let counts = changes(unknown).as_collection().count_total().inner;
+    let counts = changes(listed(unknown, checkpoints))
+        .as_collection()
+        .count_total()
+        .inner;
     let to_one = Exchange::new(|_: &Change| 0);
     let mut held = BTreeMap::new();
     let checkpoints = checkpoints.filter(|_| list.is_some());
@@ -155,6 +164,38 @@ pub fn list_unknown<'scope>(
     (readings, staged)
 }
 
+/// The devices' ids; no id in place of those that are one too many. Which these are does not depend on the workers: in each epoch the
+/// first by id come first.
+fn listed<'scope>(devices: Rows<'scope, DeviceId>, checkpoints: Option<&Checkpoints>) -> Rows<'scope, CompactString> {
+    let share = Share::of(&devices.scope());
+    let mut ids = HashMap::<u64, BTreeSet<CompactString>>::new();
+    restore(checkpoints, StateOf::ListUnknown, |key, _| {
+        let id = DeviceId::new(decode::<CompactString>(NAME, None, key)?);
+        if share.has(route_device(&id)) && !id.text().is_empty() {
+            ids.entry(shard_of_device(&id)).or_default().insert(id.text().clone());
+        }
+        Ok(())
+    });
+    let mut stash = Stash::<DeviceId>::default();
+    let by_device = Exchange::new(route_device);
+    devices.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(by_device, "Listed", |_, _| {
+        move |(input, frontier), output| {
+            stash.fill(input);
+            while let Some(([capability], mut devices)) = stash.complete(frontier) {
+                devices.sort_by(|a, b| a.text().cmp(b.text()));
+                let listed = devices.iter().map(|device| {
+                    let of_shard = ids.entry(shard_of_device(device)).or_default();
+                    if of_shard.len() < MOST {
+                        of_shard.insert(device.text().clone());
+                    }
+                    of_shard.get(device.text()).cloned().unwrap_or_default()
+                });
+                output.session(&capability).give_iterator(listed);
+            }
+        }
+    })
+}
+
 /// Rows as changes of a collection, each at its own epoch.
 fn changes(devices: Rows<'_, CompactString>) -> Rows<'_, (CompactString, Time, isize)> {
     devices.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Changes", |_, _| {
@@ -180,12 +221,12 @@ mod tests {
     use super::*;
     use crate::record::{Device, DeviceId};
 
-    fn reading(position: u64, device: u8, is_known: bool) -> Reading {
+    fn reading(position: u64, device: &str, is_known: bool) -> Reading {
         Reading {
             position,
             timestamp: 0,
             received: i64::MAX,
-            device: DeviceId::new(format!("d{device}")),
+            device: DeviceId::new(device),
             patient: None,
             measures: Default::default(),
             fingerprint: 0,
@@ -194,20 +235,35 @@ mod tests {
         }
     }
 
+    /// Six devices: the first three are of one shard, each other one is alone in its own.
+    fn devices() -> [String; 6] {
+        let names = || (0..).map(|n| format!("d{n}"));
+        let shard = |name: &String| shard_of_device(&DeviceId::new(name.as_str()));
+        let one = shard(&"d0".to_owned());
+        let mut found: Vec<String> = names().filter(|name| shard(name) == one).take(3).collect();
+        let mut taken = BTreeSet::from([one]);
+        found.extend(names().filter(|name| taken.insert(shard(name))).take(3));
+        found.try_into().expect("six")
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
         fn the_list_counts_all_readings_however_often_the_run_was_broken_off(
-            records in proptest::collection::vec((0u8..5, any::<bool>()), 0..100), lives in Life::any(),
+            records in proptest::collection::vec((0usize..6, any::<bool>()), 0..100), lives in Life::any(),
         ) {
-            let mut want = BTreeMap::<String, u64>::new();
+            let devices = devices();
+            let mut want = BTreeMap::<&str, u64>::new();
             for (device, _) in records.iter().filter(|(_, is_known)| !is_known) {
-                *want.entry(format!("d{device}")).or_default() += 1;
+                *want.entry(&devices[*device]).or_default() += 1;
             }
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("unknown.csv");
-            let rows = (0..).zip(&records).map(|(at, (device, is_known))| reading(at, *device, *is_known)).collect();
+            let rows = (0..)
+                .zip(&records)
+                .map(|(at, (device, is_known))| reading(at, &devices[*device], *is_known))
+                .collect();
             let to = path.clone();
             let seen = replay_lives(lives, rows, |_: &(), _| true, move |readings, _, checkpoints, _| {
                 let list = (readings.scope().index() == 0).then(|| UnknownDevices::new(to.clone()));
@@ -215,13 +271,19 @@ mod tests {
             });
             prop_assert!(seen.is_empty());
             let listed = fs::read_to_string(&path).unwrap_or_else(|_| "device_id,readings\n".into());
-            let listed: BTreeMap<String, u64> = listed
+            let mut listed: BTreeMap<&str, u64> = listed
                 .lines()
                 .skip(1)
                 .filter_map(|line| line.split_once(','))
-                .map(|(device, readings)| (device.to_owned(), readings.parse().expect("a number")))
+                .map(|(device, readings)| (device, readings.parse().expect("a number")))
                 .collect();
-            prop_assert_eq!(listed, want);
+            let without_id = listed.remove("").unwrap_or_default();
+            prop_assert_eq!(without_id + listed.values().sum::<u64>(), want.values().sum::<u64>());
+            prop_assert!(listed.iter().all(|(device, readings)| want.get(device) == Some(readings)));
+            let (crowd, alone) = devices.split_at(3);
+            let of_crowd = |devices: &BTreeMap<&str, u64>| crowd.iter().filter(|id| devices.contains_key(id.as_str())).count();
+            prop_assert_eq!(of_crowd(&listed), of_crowd(&want).min(MOST));
+            prop_assert!(alone.iter().all(|id| listed.get(id.as_str()) == want.get(id.as_str())));
         }
     }
 }
