@@ -22,6 +22,7 @@ use crate::disk::{Disk, Fence, crash_point};
 use crate::journal::{Journal, JournalError, Separator};
 use crate::observe::wall_clock;
 use crate::record::EventTime;
+use crate::threads;
 
 /// What waits for the dataflow in memory at most, in bytes.
 const AT_HAND: usize = 64 << 20;
@@ -29,9 +30,10 @@ const AT_HAND: usize = 64 << 20;
 const GROUP: (usize, usize) = (16_384, 8 << 20);
 /// Where nothing more has come for so long it does not wait either: a broker may be waiting for acknowledgements.
 const QUIET: Duration = Duration::from_millis(4);
-/// Nor, after a moment's silence, with so many: a broker that sends no more of them at once is waiting indeed.
+/// Nor, with so many, after a shorter silence: a broker that sends no more of them at once is waiting indeed.
 const WINDOW: usize = 64;
-/// How often it is looked whether more has come.
+const SILENCE: Duration = Duration::from_millis(2);
+/// How soon it is looked whether more has come; later and later while more keeps coming.
 const MOMENT: Duration = Duration::from_millis(1);
 /// Into about so many parts what is kept of the journal falls: it is forgotten part by part.
 pub const ANCHORS: u64 = 8;
@@ -152,12 +154,12 @@ impl<D: Disk> Ingest<D> {
     ) -> Arc<Tail> {
         let tail = Tail::new(self.journal.next());
         let (ours, session) = (Arc::clone(&tail), self.session);
-        thread::spawn(
-            move || match self.run(&subscription, &tail, &arrivals, &stopping, tell) {
+        threads::start("journal", move || {
+            match self.run(&subscription, &tail, &arrivals, &stopping, tell) {
                 Ok(()) => arrivals.end(session),
                 Err(error) => fail(error),
-            },
-        );
+            }
+        });
         ours
     }
 
@@ -172,6 +174,8 @@ impl<D: Disk> Ingest<D> {
         let acknowledger = subscription.acknowledger();
         let mut told = false;
         let mut may_begin = Instant::now();
+        // Records came up to the end of the last group: the next one need not be watched to see whether they still do.
+        let mut flows = false;
         let mut since_anchor = self.journal.bytes();
         loop {
             while self.is_full()? && !stopping.load(Ordering::SeqCst) {
@@ -191,10 +195,15 @@ impl<D: Disk> Ingest<D> {
                     return Ok(());
                 }
             };
-            while_more_comes(subscription, may_begin);
+            match flows {
+                true => thread::sleep(may_begin.saturating_duration_since(Instant::now())),
+                false => while_more_comes(subscription, may_begin),
+            }
             let group = gather(first, subscription);
             may_begin = Instant::now() + self.gather;
-            let last = group.last().map(|message| message.number);
+            let last = group.last();
+            flows = last.is_some_and(|message| wall_clock() - message.received < QUIET.as_micros() as i64);
+            let last = last.map(|message| message.number);
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {
                 entries.push(self.separator.separate(
@@ -247,19 +256,20 @@ impl<D: Disk> Ingest<D> {
 /// Returns at `until`, or before if nothing more comes.
 fn while_more_comes(subscription: &Subscription, until: Instant) {
     let (mut waiting, mut quiet) = (subscription.messages().len(), Duration::ZERO);
+    let mut look = MOMENT;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || waiting >= GROUP.0 {
             return;
         }
-        let pause = left.min(MOMENT);
+        let pause = left.min(look);
         thread::sleep(pause);
         let before = std::mem::replace(&mut waiting, subscription.messages().len());
-        quiet = match waiting == before {
-            true => quiet + pause,
-            false => Duration::ZERO,
+        (quiet, look) = match waiting == before {
+            true => (quiet + pause, MOMENT),
+            false => (Duration::ZERO, (2 * look).min(QUIET)),
         };
-        if quiet >= QUIET || !quiet.is_zero() && waiting >= WINDOW {
+        if quiet >= QUIET || quiet >= SILENCE && waiting >= WINDOW {
             return;
         }
     }
