@@ -19,7 +19,7 @@
 //!   simulate  a ward that does not exist, as records
 //!   disk      what survives a crash        journal   what a live source received, on that disk
 //!   mqtt      a connection to a broker     snapshot  what the operators remember, on that disk
-//!   broker    the demo's own MQTT broker
+//!   broker    the demo's own MQTT broker    threads   names, and who goes first
 //! ```
 //!
 //! The invariant that everything hangs on: the committed output is a pure function of input, settings, the device collection's history, vault

@@ -24,7 +24,7 @@ pub(super) enum StateOf {
     DeduplicateClocks = 9,
 }
 
-/// Entries that are handed over at once ahead of a commit's end: a tenth of a millisecond's work, for which records may wait.
+/// Entries that are handed over at once ahead of a commit's end: some tenths of a millisecond's work, for which records may wait.
 const AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.

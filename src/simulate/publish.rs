@@ -1,8 +1,8 @@
 //! Records to an MQTT broker (MQTT 5), on schedule.
 //!
 //! In: records with the moment at which each is due, and a [`Broker`]. Out: [`Counts`]. The pace is open-loop: a record is sent when it
-//! is due (at most a millisecond later), whether or not earlier ones were acknowledged, as devices do; a client that cannot keep up says how far it fell behind.
-//! A thread of its own runs the connection; when that is lost it is made again and what was not acknowledged is sent anew.
+//! is due (at most a millisecond later), whether or not earlier ones were acknowledged, as devices do; a client that cannot keep up says
+//! how far it fell behind. A thread of its own runs the connection; when that is lost it is made again and what was not acknowledged is sent anew.
 
 use std::fmt;
 use std::sync::Arc;

@@ -201,9 +201,10 @@ impl<D: Disk> Ingest<D> {
             }
             let group = gather(first, subscription);
             may_begin = Instant::now() + self.gather;
-            let last = group.last();
-            flows = last.is_some_and(|message| wall_clock() - message.received < QUIET.as_micros() as i64);
-            let last = last.map(|message| message.number);
+            flows = group
+                .last()
+                .is_some_and(|message| wall_clock() - message.received < QUIET.as_micros() as i64);
+            let last = group.last().map(|message| message.number);
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {
                 entries.push(self.separator.separate(
