@@ -41,7 +41,7 @@ pub(super) struct Bench {
     #[arg(value_name = "SCENARIO", value_parser = NAMES)]
     scenarios: Vec<String>,
     /// How long each scenario lasts
-    #[arg(long = "for", value_name = "TIME", default_value = "20s")]
+    #[arg(long = "for", value_name = "TIME", default_value = "30s")]
     time: Micros,
     /// Records before the measured ones, as fast as they go: a forest of few points is busier than after months
     #[arg(long, value_name = "N", default_value_t = 200_000)]

@@ -18,9 +18,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// An engine that takes no more than this share of a core for so long has nothing to do.
 const IDLE: f64 = 0.1;
 const QUIET: Duration = Duration::from_millis(300);
-/// Several commits can be watched; every anomaly becomes an alert.
+/// A commit can be watched in every scenario, where the default would be one in five minutes; every anomaly becomes an alert.
 const SETTINGS: [&str; 3] = [
-    "output.commit_interval=10s",
+    "output.commit_interval=20s",
     "alerts.cool_down=0s",
     "source.session_expiry=1m",
 ];

@@ -165,7 +165,7 @@ impl Restoring<'_> {
         let value = whole(NAME, VERSION, value)?; // before its key, which another version may have named in other words
         let (key, part): (Key, Part) = decode(NAME, None, key)?;
         let route = route_key(&key);
-        let (is_owner, mut trees) = (self.deal.owns(route), self.deal.trees(route));
+        let (is_owner, trees) = (self.deal.owns(route), self.deal.trees(route));
         let Parameters { measures, shingle, .. } = *self.parameters;
         let failed = |e| SnapshotError::of(NAME, e);
         match part {
@@ -177,7 +177,7 @@ impl Restoring<'_> {
                     let source = self.source(key.clone());
                     (source.seen, source.memory) = (count, memory);
                 }
-                if trees.next().is_some() && count > 0 {
+                if !trees.is_empty() && count > 0 {
                     self.seen.insert(key, count);
                 }
             }
@@ -191,7 +191,7 @@ impl Restoring<'_> {
                 let changed = false;
                 self.state.thresholds.insert(key, judge::OfKey { threshold, changed });
             }
-            Part::Tree(index) if trees.any(|own| own == usize::from(index)) => {
+            Part::Tree(index) if trees.contains(&usize::from(index)) => {
                 let part = self.state.trees.part(&key);
                 part.read_tree(usize::from(index), value).map_err(failed)?;
                 self.seen.entry(key).or_default();
