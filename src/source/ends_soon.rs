@@ -9,9 +9,12 @@ use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
 use super::{Time, commit_of};
 
-/// How long before its end a commit is said to end soon, at most: time enough for what ten thousand devices have changed, a little with
-/// each epoch.
-const AHEAD: Duration = Duration::from_secs(1);
+/// How long before its end a commit is said to end soon: a second hands over what five thousand devices of a worker have changed, a
+/// little with each epoch.
+fn ahead_of(interval: Duration) -> Duration {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(10));
+    (interval / 10).clamp(least, most).min(interval / 4)
+}
 
 /// Epochs whose commits' ends are foreseen.
 pub struct EndsSoon<E, T> {
@@ -39,8 +42,7 @@ impl<E, T: FnMut(bool)> EndsSoon<E, T> {
             _ => now,
         };
         self.commit = Some((commit_of(time), began));
-        let ahead = AHEAD.min(self.interval / 4);
-        (self.tell)(now - began >= self.interval - ahead);
+        (self.tell)(now - began >= self.interval - ahead_of(self.interval));
     }
 }
 
@@ -66,7 +68,13 @@ mod tests {
     #[test]
     fn the_last_part_of_each_commit_is_foreseen() {
         let begin = Instant::now();
-        for (interval, ahead) in [(10_000, 1_000), (1_000, 250), (0, 0)] {
+        for (interval, ahead) in [
+            (300_000, 10_000),
+            (20_000, 2_000),
+            (10_000, 1_000),
+            (1_000, 250),
+            (0, 0),
+        ] {
             let mut told = Vec::new();
             let mut epochs = EndsSoon::new((), Duration::from_millis(interval), |soon| told.push(soon));
             for commit in 0..3 {

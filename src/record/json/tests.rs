@@ -128,7 +128,17 @@ fn timestamps_come_in_all_forms_of_the_contract() {
         let line = format!(r#"{{"device_id":"m1","timestamp":{text}}}"#);
         assert_eq!(read(&line).reading.timestamp, PAPERS_TIME, "{text}");
     }
-    for text in ["true", "[]", "{}", "\"\"", "\"soon\"", "\"NaN\"", "1e18", "-1e300"] {
+    for text in [
+        "true",
+        "[]",
+        "{}",
+        "\"\"",
+        "\"soon\"",
+        "\"NaN\"",
+        "1e18",
+        "-1e300",
+        "\"1000000000000000000\"",
+    ] {
         let line = format!(r#"{{"device_id":"m1","timestamp":{text}}}"#);
         assert_eq!(reason(&line), Reason::UnreadableTimestamp, "{text}");
     }

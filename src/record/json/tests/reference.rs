@@ -159,6 +159,9 @@ fn of_number(digits: &str) -> Option<i64> {
 
 /// `YYYY-MM-DDThh:mm:ss[.fraction][Z|±hh:mm]`, UTC where no zone stands.
 fn of_iso(text: &str) -> Option<i64> {
+    let separators = [(4, "-"), (7, "-"), (10, "T "), (13, ":"), (16, ":")];
+    let is = |(at, of): (usize, &str)| text.get(at..at + 1).is_some_and(|found| of.contains(found));
+    separators.into_iter().all(is).then_some(())?;
     let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
     let number = |range: std::ops::Range<usize>| text.get(range).filter(digits)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
