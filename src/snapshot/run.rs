@@ -22,8 +22,8 @@ const MAGIC: &[u8; 7] = b"WFSTATE";
 pub(super) const FORMAT: u8 = 1;
 /// Bytes of entries before packing that make a block; one that is larger alone is a block of its own.
 const BLOCK: usize = 256 << 10;
-/// A commit waits for this: speed before size. Most of the state is hashes and floats, which pack badly at any level: this one takes
-/// two thirds of the time of level 1 for a tenth more bytes.
+/// A commit waits for this: speed before size. Most of the state is hashes and floats: this takes three quarters of the time of level 1
+/// for a tenth more bytes.
 const LEVEL: i32 = -3;
 const HEAD: usize = 8;
 const BLOCK_HEAD: usize = 16;
