@@ -1,12 +1,12 @@
 //! The data keys of the patients met in this process. In: a patient. Out: the one data key that this
 //! process seals the patient's identities with: the vault's where it has one, a new one otherwise.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::digest::Digest;
 use super::error::VaultError;
 use super::key_text::SecretKey;
+use super::recent::Recent;
 use super::store::StoredKeys;
 use super::wrap::{KeyWrapper, Purpose, WrappedKey};
 
@@ -20,9 +20,8 @@ pub(super) struct Keyring {
 }
 
 struct Met {
-    /// Keys stay wrapped; a tree, because it holds a million patients in about 130 MB without the
-    /// spare room of a hash table.
-    keys: BTreeMap<Digest, WrappedKey>,
+    /// Keys stay wrapped.
+    keys: Recent<WrappedKey>,
     /// Where the vault is at hand.
     stored: Option<StoredKeys>,
 }
@@ -39,7 +38,7 @@ impl Keyring {
     }
 
     fn start(wrapper: KeyWrapper, stored: Option<StoredKeys>) -> Self {
-        let keys = BTreeMap::new();
+        let keys = Recent::new(REMEMBERED);
         Self {
             wrapper,
             met: Mutex::new(Met { keys, stored }),
@@ -57,7 +56,7 @@ impl Keyring {
         // Held throughout, so that two workers that meet a patient at once get one key. A panic
         // elsewhere leaves nothing half done in it.
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wrapped) = met.keys.get(&digest) {
+        if let Some(wrapped) = met.keys.meet(digest) {
             return Ok(*wrapped);
         }
         let stored = match &met.stored {
@@ -68,9 +67,6 @@ impl Keyring {
             Some(wrapped) => wrapped,
             None => self.wrapper.generate(Purpose::Identities(patient))?,
         };
-        if met.keys.len() >= REMEMBERED {
-            met.keys.clear();
-        }
         met.keys.insert(digest, wrapped);
         Ok(wrapped)
     }

@@ -21,6 +21,7 @@ mod keyring;
 mod keys;
 mod payload;
 mod reader;
+mod recent;
 mod segment;
 mod store;
 mod wrap;

@@ -2,7 +2,7 @@
 //! frame under a key of its segment, an identity under the patient's own data key, so that deleting that key makes it unreadable
 //! in all segments at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::database;
-use super::digest::{ByDigest, Digest};
+use super::digest::Digest;
 use super::error::VaultError;
 use super::identity::Sealer;
 use super::key_text::SecretKey;
 use super::keys::KeyEncryptionKey;
+use super::recent::Recent;
 use super::wrap::{FORMAT_VERSION, KeyWrapper, Purpose, WrappedKey, random};
 
 const NONCE_BYTES: usize = 12;
@@ -25,7 +26,7 @@ const AUTHENTICATOR_BYTES: usize = 16;
 /// Patients whose opened keys are kept at hand at most: as keys of 32 bytes, which are quickly made ready for use; ready ones take
 /// twenty times the room.
 const AT_HAND: usize = if cfg!(test) { 10 } else { 16_384 };
-/// Patients whose keys are known to be in the vault at most, before all are put there again, which changes nothing.
+/// Patients whose keys are known to be in the vault at most; those of others are put there again, which changes nothing.
 const KEPT: usize = if cfg!(test) { 25 } else { 1 << 16 };
 const UNREADABLE: VaultError = VaultError::Sealed {
     what: "an identity in the journal",
@@ -110,8 +111,8 @@ pub struct IdentityCipher {
     sealer: Arc<Sealer>,
     connection: Connection,
     path: PathBuf,
-    at_hand: HashMap<Digest, (DataKeyId, SecretKey), ByDigest>,
-    kept: HashSet<Digest, ByDigest>,
+    at_hand: Recent<(DataKeyId, SecretKey)>,
+    kept: Recent<()>,
     fresh: Vec<(String, WrappedKey, Digest)>,
     nonces: Nonces,
 }
@@ -154,8 +155,8 @@ impl IdentityCipher {
             sealer,
             connection,
             path: path.to_owned(),
-            at_hand: HashMap::default(),
-            kept: HashSet::default(),
+            at_hand: Recent::new(AT_HAND),
+            kept: Recent::new(KEPT),
             fresh: Vec::new(),
             nonces: Nonces::default(),
         })
@@ -167,17 +168,14 @@ impl IdentityCipher {
     /// A vault that cannot be read, or a system without random bytes.
     pub fn seal(&mut self, patient: &str, clear: &[u8]) -> Result<(DataKeyId, Vec<u8>), VaultError> {
         let digest = self.sealer.digest_of(patient);
-        if self.at_hand.len() >= AT_HAND {
-            self.at_hand.clear();
-        }
-        if !self.at_hand.contains_key(&digest) {
+        if self.at_hand.meet(digest).is_none() {
             let (wrapped, key) = self.sealer.data_key(patient)?;
             self.at_hand.insert(digest, (wrapped.id.0, key));
-            if !self.kept.contains(&digest) && !self.fresh.iter().any(|(.., of)| *of == digest) {
+            if self.kept.meet(digest).is_none() && !self.fresh.iter().any(|(.., of)| *of == digest) {
                 self.fresh.push((patient.to_owned(), wrapped, digest));
             }
         }
-        let (id, key) = &self.at_hand[&digest];
+        let (id, key) = self.at_hand.meet(digest).expect("met just now");
         let nonce = self.nonces.next()?;
         let mut sealed = Vec::with_capacity(NONCE_BYTES + clear.len() + AUTHENTICATOR_BYTES);
         sealed.extend_from_slice(&nonce);
@@ -214,10 +212,9 @@ impl IdentityCipher {
                 .map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
-        if self.kept.len() >= KEPT {
-            self.kept.clear();
+        for (.., digest) in self.fresh.drain(..) {
+            self.kept.insert(digest, ());
         }
-        self.kept.extend(self.fresh.drain(..).map(|(.., digest)| digest));
         Ok(())
     }
 }

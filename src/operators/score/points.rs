@@ -1,7 +1,7 @@
 //! Points out of readings: at the owner of a key, with what is known of the key and of its devices.
 //!
 //! In: readings by key. Out: the [`Points`] of each key for all workers that have trees of it, and the [`Epoch`] that waits for its
-//! scores here. Devices beyond the room for them are put away.
+//! scores here. Devices beyond the room for them are put away, and those that have been silent for long.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,6 +21,9 @@ use crate::detection::Ranges;
 use crate::forest::{DeviceMemory, KeyMemory, Parameters};
 use crate::record::{DeviceId, Key, Reading};
 use crate::snapshot::{self, Checkpoints, SnapshotError};
+
+/// Idle devices that leave with an epoch at most.
+const LEAVING: usize = 8;
 
 /// All that makes a key's points, but for the readings.
 pub(super) struct OfKey {
@@ -131,6 +134,7 @@ pub(super) fn points<'scope>(
                 }
                 points_out.session(&points_at).give_container(&mut points);
                 epochs_out.session(&epoch_at).give(epoch);
+                sources.let_idle_leave();
             }
             barrier.passed(earliest([frontier]), || {
                 state::changed_sources(&mut sources, usize::MAX)
@@ -275,19 +279,32 @@ impl Sources {
     fn make_room(&mut self, newest: Option<(&Key, &DeviceId)>) {
         let may_leave = |(key, device): &(Key, DeviceId)| newest != Some((key, device));
         while let Some((key, device)) = self.devices.leaving(may_leave) {
-            let Some(of_key) = self.keys.get_mut(&key) else {
-                continue;
-            };
-            let Some(OfDevice { memory, changed, .. }) = of_key.devices.remove(&device) else {
-                continue;
-            };
-            let mut state = Vec::new();
-            memory.write_state(&mut state);
-            if changed {
-                self.put_away.push(state::device(&key, &device, &memory));
-            }
-            self.devices.put(&state::place_of_device(&key, &device), &state);
+            self.put_away(&key, &device);
         }
+    }
+
+    /// Puts some of those away that have been silent for long: memory follows the devices that are there. A few at a time, since
+    /// records wait meanwhile.
+    fn let_idle_leave(&mut self) {
+        for _ in 0..LEAVING {
+            let Some((key, device)) = self.devices.idle() else {
+                break;
+            };
+            self.put_away(&key, &device);
+        }
+    }
+
+    fn put_away(&mut self, key: &Key, device: &DeviceId) {
+        let of_key = self.keys.get_mut(key);
+        let Some(OfDevice { memory, changed, .. }) = of_key.and_then(|of_key| of_key.devices.remove(device)) else {
+            return;
+        };
+        let mut state = Vec::new();
+        memory.write_state(&mut state);
+        if changed {
+            self.put_away.push(state::device(key, device, &memory));
+        }
+        self.devices.put(&state::place_of_device(key, device), &state);
     }
 }
 

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::cluster::halt;
 use crate::snapshot::Idle;
+
+/// Who is not used for this long is idle, and known to be within as long again.
+const IDLE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 300 });
 
 /// Room of each worker.
 #[derive(Clone, Debug)]
@@ -27,6 +31,10 @@ pub(super) struct Tenants<P> {
     /// Places by their last use, or nearly so.
     order: BTreeMap<u64, P>,
     uses: u64,
+    /// The use before which whoever was used last is idle by now.
+    idle_before: u64,
+    /// A moment, and the uses up to it.
+    mark: (Instant, u64),
 }
 
 impl<P: Clone> Tenants<P> {
@@ -37,6 +45,8 @@ impl<P: Clone> Tenants<P> {
             idle: Idle::new(&room.folder, &format!("{kind}-{worker}")),
             order: BTreeMap::new(),
             uses: 0,
+            idle_before: 0,
+            mark: (Instant::now(), 0),
         }
     }
 
@@ -50,13 +60,33 @@ impl<P: Clone> Tenants<P> {
     /// The one at a place is used; `last` is the number of its last use.
     pub(super) fn used(&mut self, last: &mut u64) {
         self.uses += 1;
-        // Where there is much room it need not be known exactly who was used last.
-        if self.uses - *last > self.most as u64 / 4
+        if self.uses - *last > self.late()
             && let Some(place) = self.order.remove(last)
         {
             *last = self.uses;
             self.order.insert(self.uses, place);
         }
+    }
+
+    /// By how many uses the last one may be told too early: where there is much room it need not be known exactly.
+    fn late(&self) -> u64 {
+        self.most as u64 / 4
+    }
+
+    /// A place that may be cleared, although there is room: that of somebody idle.
+    pub(super) fn idle(&mut self) -> Option<P> {
+        if self.mark.0.elapsed() >= IDLE {
+            self.pass_mark();
+        }
+        let (last, _) = self.order.first_key_value()?;
+        (last + self.late() < self.idle_before)
+            .then(|| self.order.pop_first())?
+            .map(|(_, place)| place)
+    }
+
+    fn pass_mark(&mut self) {
+        self.idle_before = self.mark.1;
+        self.mark = (Instant::now(), self.uses);
     }
 
     /// A place to be cleared, if there are too many: of those that may leave the one that has been used least recently.
@@ -77,5 +107,29 @@ impl<P: Clone> Tenants<P> {
     /// What was put away of a key, once.
     pub(super) fn take(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.idle.take(key).unwrap_or_else(|e| halt(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_idle_leaves_and_who_is_in_use_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room {
+            keys: 1,
+            devices: 8,
+            folder: folder.path().to_owned(),
+        };
+        let mut tenants = Tenants::new(&room, room.devices, "test", 0);
+        let mut in_use = tenants.come("in use");
+        tenants.come("silent");
+        let mut left = Vec::new();
+        for _ in 0..4 * tenants.late() {
+            tenants.used(&mut in_use);
+            left.extend(tenants.idle());
+        }
+        assert_eq!(left, ["silent"]);
     }
 }
