@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 use timely::container::CapacityContainerBuilder;
@@ -29,6 +29,8 @@ use crate::source::{Chunk, Cut, Feed, FeedHandle, Inputs, Reader, SourceError, T
 const IN_FLIGHT: usize = 16;
 /// How long a worker without work sleeps at most before it looks again, also for signals.
 const IDLE: Duration = Duration::from_millis(10);
+/// How often the board is told of progress.
+const TELL: Duration = Duration::from_millis(50);
 /// The list of devices that the collection does not know, in the state folder.
 pub(super) const UNKNOWN_DEVICES: &str = "unknown_devices.csv";
 
@@ -187,18 +189,27 @@ pub(super) fn run_workers(
                 )
             }
         };
-        let watched = Stages::watch(worker);
+        // A live run has more calls of operators than records: account of each would be a thirtieth of its work.
+        let watched = match &board {
+            None => Stages::watch(worker),
+            Some(_) => Stages::default(),
+        };
         let hand_over = match worker.index() == first {
             true => hand_over.lock().expect(lost).take(),
             false => None,
         };
         let equipment = Equipment::new(shared.clone(), kept).handing_over(hand_over);
+        let mut told = Instant::now();
         let show = || {
+            if told.elapsed() < TELL {
+                return;
+            }
+            told = Instant::now();
             if let (Some(board), Some(committer)) = (&board, &committer)
                 && let Some(committer) = committer.borrow().as_ref()
             {
-                let manifest = committer.manifest();
-                board.progress(feed.records(), manifest.commits, &manifest.tally);
+                let (commits, tally) = committer.progress();
+                board.progress(feed.records(), commits, &tally);
             }
         };
         // A live run ends when its source does, a replay at once.
@@ -234,7 +245,7 @@ fn run_worker(
     equipment: Equipment,
     devices: Option<(Collection, bool)>,
     halts: Option<Halts<'_>>,
-    show: impl Fn(),
+    mut show: impl FnMut(),
 ) {
     let (mut records, mut marks, mut updates): (Input<Chunk>, Input<Mark>, Input<DeviceUpdate>) =
         (InputHandle::new(), InputHandle::new(), InputHandle::new());

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Manifest, OutputFolder, Staged};
+use super::{Manifest, OutputFolder, Staged, Tally};
 use crate::alerts::{Outbox, OutboxError};
 use crate::devices::InForce;
 use crate::disk::{Disk, FenceError, LocalDisk, crash_point};
@@ -152,9 +152,10 @@ impl Maker {
         }
     }
 
-    /// How far the output has come.
-    pub fn manifest(&self) -> Manifest {
-        locked(&self.manifest).clone()
+    /// How far the output has come: commits made, and what is in them.
+    pub fn progress(&self) -> (u32, Tally) {
+        let manifest = locked(&self.manifest);
+        (manifest.commits, manifest.tally.clone())
     }
 
     /// Waits for all commits, and marks the input as taken to its end where it is `complete`.

@@ -135,6 +135,11 @@ impl Connection {
         self.decoder.next(&mut self.inbox)
     }
 
+    /// Whether nothing waits to be written.
+    pub fn has_written(&self) -> bool {
+        self.outbox.is_empty() && !self.unflushed
+    }
+
     pub fn heard(&self) -> Instant {
         self.heard
     }

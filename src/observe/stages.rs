@@ -1,7 +1,7 @@
 //! Where the workers' time goes: seconds in each operator, by its name, from timely's own log.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,10 +16,16 @@ pub struct Stages {
 
 #[derive(Default)]
 struct Account {
-    names: HashMap<usize, String>,
+    /// By timely's number of the operator: a few dozen, and no more come once the dataflow is built.
+    operators: Vec<Operator>,
     /// Operators that run now, the innermost last: an enclosing scope does not count what runs inside it.
     running: Vec<(usize, Duration, Duration)>,
-    seconds: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Default)]
+struct Operator {
+    name: Option<String>,
+    time: Duration,
 }
 
 impl Stages {
@@ -39,22 +45,34 @@ impl Stages {
 
     /// Seconds by operator so far.
     pub fn seconds(&self) -> BTreeMap<String, f64> {
-        self.account.borrow().seconds.clone()
+        let mut seconds = BTreeMap::new();
+        for Operator { name, time } in &self.account.borrow().operators {
+            if *time > Duration::ZERO {
+                let name = name.as_deref().unwrap_or("unnamed").to_owned();
+                *seconds.entry(name).or_default() += time.as_secs_f64();
+            }
+        }
+        seconds
     }
 }
 
 impl Account {
     fn take(&mut self, at: Duration, event: TimelyEvent) {
         match event {
-            TimelyEvent::Operates(operator) => {
-                self.names.insert(operator.id, operator.name);
-            }
+            TimelyEvent::Operates(operator) => self.operator(operator.id).name = Some(operator.name),
             TimelyEvent::Schedule(schedule) => match schedule.start_stop {
                 StartStop::Start => self.running.push((schedule.id, at, Duration::ZERO)),
                 StartStop::Stop => self.stop(at),
             },
             _ => {}
         }
+    }
+
+    fn operator(&mut self, id: usize) -> &mut Operator {
+        if self.operators.len() <= id {
+            self.operators.resize(id + 1, Operator::default());
+        }
+        &mut self.operators[id]
     }
 
     fn stop(&mut self, at: Duration) {
@@ -65,8 +83,6 @@ impl Account {
         if let Some((_, _, inside)) = self.running.last_mut() {
             *inside += whole;
         }
-        let own = whole.saturating_sub(inside).as_secs_f64();
-        let name = self.names.get(&id).map_or("unnamed", String::as_str);
-        *self.seconds.entry(name.to_owned()).or_default() += own;
+        self.operator(id).time += whole.saturating_sub(inside);
     }
 }

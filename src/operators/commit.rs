@@ -17,7 +17,7 @@ use timely::dataflow::operators::Operator;
 use super::Rows;
 use super::hand_over::{HandOver, hand_over_state};
 use crate::cluster::halt;
-use crate::commit::{CommitError, Keeping, Maker, Manifest, OutputFolder, Staged};
+use crate::commit::{CommitError, Keeping, Maker, Manifest, OutputFolder, Staged, Tally};
 use crate::snapshot::Collected;
 use crate::source::{commit_of, end_of_commit};
 
@@ -47,9 +47,9 @@ impl Committer {
         }
     }
 
-    /// How far the output has come.
-    pub fn manifest(&self) -> Manifest {
-        self.maker.manifest()
+    /// How far the output has come: commits made, and what is in them.
+    pub fn progress(&self) -> (u32, Tally) {
+        self.maker.progress()
     }
 
     /// Waits for all commits; the input is `complete` unless another run will go on.

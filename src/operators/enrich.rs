@@ -21,7 +21,7 @@ pub fn arrange_devices<'scope>(updates: Rows<'scope, DeviceUpdate>) -> Arranged<
 }
 
 /// Readings with their device's facts: as the collection is in their epoch, and as it says of their event time. A device that it does not
-/// know then keeps what its record carried.
+/// know then keeps what its record carried. They must be where their device is, as [`deduplicate`](super::deduplicate()) leaves them.
 pub fn enrich<'scope>(
     readings: Rows<'scope, Reading>,
     devices: Arranged<'scope, DeviceTrace>,
@@ -61,8 +61,9 @@ mod tests {
     use proptest::prelude::*;
     use timely::container::CapacityContainerBuilder;
     use timely::dataflow::InputHandle;
-    use timely::dataflow::operators::{Inspect, Probe};
+    use timely::dataflow::operators::{Exchange, Inspect, Probe};
 
+    use super::super::route_device;
     use super::*;
     use crate::devices::{Changes, Collection, Wanted};
     use crate::record::{Period, Zone};
@@ -225,7 +226,10 @@ mod tests {
             let into = Rc::clone(&seen);
             worker.dataflow::<Time, _, _>(|scope| {
                 let table = arrange_devices(devices.to_stream(scope));
-                enrich(rows.to_stream(scope), table).inspect(move |reading: &Reading| {
+                let rows = rows
+                    .to_stream(scope)
+                    .exchange(|reading: &Reading| route_device(&reading.device));
+                enrich(rows, table).inspect(move |reading: &Reading| {
                     let facts = reading.facts.as_ref();
                     let maker = facts.and_then(|facts| facts.manufacturer.as_deref().map(str::to_owned));
                     into.borrow_mut().push((reading.position, maker));

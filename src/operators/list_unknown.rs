@@ -108,7 +108,7 @@ impl UnknownDevices {
 /// A device's count comes or goes.
 type Change = ((CompactString, isize), Time, isize);
 
-/// The readings unchanged. What else comes out is progress: the list of a commit is written before the commit is made.
+/// The readings, which must be where their device is, unchanged. What else comes out is progress: the list of a commit is written before the commit is made.
 pub fn list_unknown<'scope>(
     readings: Rows<'scope, Reading>,
     mut list: Option<UnknownDevices>,
@@ -177,8 +177,7 @@ fn listed<'scope>(devices: Rows<'scope, DeviceId>, checkpoints: Option<&Checkpoi
         Ok(())
     });
     let mut stash = Stash::<DeviceId>::default();
-    let by_device = Exchange::new(route_device);
-    devices.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(by_device, "Listed", |_, _| {
+    devices.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Listed", |_, _| {
         move |(input, frontier), output| {
             stash.fill(input);
             while let Some(([capability], mut devices)) = stash.complete(frontier) {
@@ -216,6 +215,7 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
+    use timely::dataflow::operators::Exchange;
 
     use super::super::replay::{Life, replay_lives};
     use super::*;
@@ -267,6 +267,7 @@ mod tests {
             let to = path.clone();
             let seen = replay_lives(lives, rows, |_: &(), _| true, move |readings, _, checkpoints, _| {
                 let list = (readings.scope().index() == 0).then(|| UnknownDevices::new(to.clone()));
+                let readings = readings.exchange(|reading: &Reading| route_device(&reading.device));
                 list_unknown(readings, list, Some(checkpoints));
             });
             prop_assert!(seen.is_empty());

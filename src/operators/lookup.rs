@@ -9,12 +9,12 @@ use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::trace::{BatchCursor, Cursor, TraceReader};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Operator;
 use timely::progress::Antichain;
 
 use super::stash::Stash;
-use super::{DeviceKey, Rows, route_device};
+use super::{DeviceKey, Rows};
 use crate::record::{DeviceId, Known};
 use crate::source::Time;
 
@@ -23,7 +23,8 @@ pub type DeviceTrace = TraceAgent<ValSpine<DeviceKey, Known, Time, isize>>;
 
 /// Gives each row what `table` says of its device at the row's epoch, `None` where it knows no such device.
 ///
-/// Rows leave in the order of `position` within each epoch and worker.
+/// Rows must be where their device is ([`route_device`](super::route_device)), as the table's are; they leave in the order of
+/// `position` within each epoch and worker.
 pub fn lookup<'scope, R, K, P, L>(
     rows: Rows<'scope, R>,
     table: Arranged<'scope, DeviceTrace>,
@@ -32,8 +33,8 @@ pub fn lookup<'scope, R, K, P, L>(
     mut assign: L,
 ) -> Rows<'scope, R>
 where
-    R: timely::ExchangeData + Clone,
-    K: Fn(&R) -> &DeviceId + Copy + 'static,
+    R: Clone + 'static,
+    K: Fn(&R) -> &DeviceId + 'static,
     P: Fn(&R) -> u64 + 'static,
     L: FnMut(&mut R, Option<&Known>) + 'static,
 {
@@ -44,12 +45,11 @@ where
     // This reader takes whole cursors only at the table's frontier, so merging may proceed freely.
     trace.set_physical_compaction(Antichain::new().borrow());
     let mut trace = Some(trace);
-    let by_device = Exchange::new(move |row: &R| route_device(device(row)));
     let mut stash = Stash::<R>::default();
 
     rows.binary_frontier::<_, CapacityContainerBuilder<Vec<R>>, _, _, _, _>(
         updates,
-        by_device,
+        Pipeline,
         Pipeline,
         "Lookup",
         move |_, _| {

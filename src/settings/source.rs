@@ -98,7 +98,7 @@ impl Default for Source {
             keep_alive: Micros(30 * Micros::SECOND.0),
             session_expiry: Micros::DAY,
             receive_maximum: 10_000,
-            gather: Micros(12_000),
+            gather: Micros(14_000),
             retained: false,
             alerts: String::new(),
         }

@@ -33,6 +33,13 @@ const QUIET: Duration = Duration::from_millis(4);
 /// Nor, with so many, after a shorter silence: a broker that sends no more of them at once is waiting indeed.
 const WINDOW: usize = 64;
 const SILENCE: Duration = Duration::from_millis(2);
+/// How long before the next group what has come by then begins to be read, where it comes steadily: time enough for a broker that
+/// waited for TCP's acknowledgement to send the rest.
+const READING: Duration = Duration::from_millis(2);
+/// What came so late before its group comes steadily: a broker that waits for acknowledgements has sent all it may before.
+const STEADY: Duration = Duration::from_micros(1_250);
+/// Larger groups take the reader's whole time: it reads while they are made durable.
+const CALM: usize = 128;
 /// How soon it is looked whether more has come; later and later while more keeps coming.
 const MOMENT: Duration = Duration::from_millis(1);
 /// Into about so many parts what is kept of the journal falls: it is forgotten part by part.
@@ -176,6 +183,8 @@ impl<D: Disk> Ingest<D> {
         let mut may_begin = Instant::now();
         // Records came up to the end of the last group: the next one need not be watched to see whether they still do.
         let mut flows = false;
+        // Until shortly before this group nothing was read.
+        let mut rested = false;
         let mut since_anchor = self.journal.bytes();
         loop {
             while self.is_full()? && !stopping.load(Ordering::SeqCst) {
@@ -201,10 +210,15 @@ impl<D: Disk> Ingest<D> {
             }
             let group = gather(first, subscription);
             may_begin = Instant::now() + self.gather;
+            let quiet = if rested { STEADY } else { QUIET };
             flows = group
                 .last()
-                .is_some_and(|message| wall_clock() - message.received < QUIET.as_micros() as i64);
+                .is_some_and(|message| wall_clock() - message.received < quiet.as_micros() as i64);
             let last = group.last().map(|message| message.number);
+            rested = flows && group.len() <= CALM && self.gather > 2 * READING;
+            if let Some(last) = last.filter(|_| rested) {
+                subscription.rest_until(may_begin - READING, last);
+            }
             let mut entries = Vec::with_capacity(group.len());
             for message in &group {
                 entries.push(self.separator.separate(

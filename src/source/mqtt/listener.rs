@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -266,8 +267,18 @@ impl<T: Fn(Connectivity)> Listener<T> {
         }
         self.watch_room(room);
         let reading = room && !stopping;
+        let rest = self.wishes.rest().filter(|_| reading);
+        if let Some(rest) = rest
+            && self.wishes.nothing_comes()
+            && link.connection.has_written()
+        {
+            // The whole thread, which has nothing else to do: to wait as the others do would be to wake up with each packet that comes.
+            thread::sleep(rest);
+            return Ok(false);
+        }
         tokio::select! {
-            advanced = link.connection.advance(reading) => advanced?,
+            advanced = link.connection.advance(reading && rest.is_none()) => advanced?,
+            () = sleep(rest.unwrap_or_default()), if rest.is_some() => {}
             () = self.wishes.changed.notified() => {}
             () = sleep(ROOM), if !room => {}
             () = sleep(TICK.min(link.keep_alive / 4)) => {}

@@ -15,7 +15,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use tokio::sync::Notify;
@@ -105,7 +105,6 @@ impl fmt::Display for MqttError {
 impl std::error::Error for MqttError {}
 
 /// What the consumer wants of the listener.
-#[derive(Default)]
 struct Wishes {
     /// Messages up to this number are safe.
     through: AtomicU64,
@@ -113,7 +112,37 @@ struct Wishes {
     stopping: AtomicBool,
     /// No more acknowledgements will come.
     leaving: AtomicBool,
+    /// Until when nothing needs to be read, in microseconds from the beginning; and the number of the last message that will be safe
+    /// before.
+    rest: AtomicU64,
+    rest_behind: AtomicU64,
+    began: Instant,
     changed: Notify,
+}
+
+impl Wishes {
+    fn new() -> Wishes {
+        Wishes {
+            through: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            rest: AtomicU64::new(0),
+            rest_behind: AtomicU64::new(0),
+            began: Instant::now(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Whether no acknowledgement is to be expected while nothing needs to be read.
+    fn nothing_comes(&self) -> bool {
+        self.through.load(Ordering::Acquire) >= self.rest_behind.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing needs to be read.
+    fn rest(&self) -> Option<Duration> {
+        let until = Duration::from_micros(self.rest.load(Ordering::Relaxed));
+        until.checked_sub(self.began.elapsed()).filter(|rest| !rest.is_zero())
+    }
 }
 
 /// Says which messages are safe. All of them say it of one subscription.
@@ -142,6 +171,14 @@ impl Subscription {
     /// What has arrived; ends once the subscription has been stopped and everything is taken.
     pub fn messages(&self) -> &Receiver<Message> {
         &self.messages
+    }
+
+    /// Nothing that comes before then is waited for, once messages up to this number are acknowledged: reading it in one go saves a
+    /// wake-up for every few records. Takes effect with the next record or acknowledgement.
+    pub fn rest_until(&self, until: Instant, behind: u64) {
+        let until = until.saturating_duration_since(self.wishes.began);
+        self.wishes.rest_behind.store(behind, Ordering::Relaxed);
+        self.wishes.rest.store(until.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// What acknowledges them.
@@ -208,7 +245,7 @@ pub fn subscribe(
     let (sender, messages) = bounded(AHEAD);
     let (agreed, answer) = bounded(1);
     let (ending, ended) = bounded::<Infallible>(0);
-    let wishes = Arc::new(Wishes::default());
+    let wishes = Arc::new(Wishes::new());
     let topics = Topics {
         wanted: source.subscriptions_of(session),
         gone,
