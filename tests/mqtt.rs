@@ -281,6 +281,29 @@ fn thousands_of_acknowledgements_at_once_get_through() {
     nothing_comes(&again);
 }
 
+/// Whether what it waits for is acknowledged, and the whole thread rests, or not, and it goes on with the rest of its work.
+#[test]
+#[ignore = "needs mosquitto"]
+fn what_comes_during_a_rest_is_read_behind_it_and_all_of_it() {
+    let broker = Mosquitto::start("");
+    for behind in [0, 1] {
+        let (subscription, _) = subscribed(&Source {
+            client_id: format!("behind-{behind}"),
+            ..source(&broker.url(), "t")
+        });
+        broker.publish("t", &numbers(0..5));
+        let last = take(&subscription, 5).last().expect("five").0;
+        let until = Instant::now() + SILENCE;
+        subscription.rest_until(until, last + behind);
+        subscription.acknowledger().acknowledge(last);
+        broker.publish("t", &numbers(5..15));
+        let first = next(&subscription);
+        assert!(Instant::now() >= until, "it was read before");
+        assert_eq!(first.number, last + 1);
+        assert_eq!(payloads(take(&subscription, 9)), numbers(6..15));
+    }
+}
+
 #[test]
 #[ignore = "needs mosquitto"]
 fn wildcards_and_shared_subscriptions_bring_their_topics() {

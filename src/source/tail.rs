@@ -204,16 +204,18 @@ impl<D: Disk> Ingest<D> {
                     return Ok(());
                 }
             };
-            match flows {
-                true => thread::sleep(may_begin.saturating_duration_since(Instant::now())),
-                false => while_more_comes(subscription, may_begin),
-            }
+            let fell_silent = match flows {
+                true => {
+                    thread::sleep(may_begin.saturating_duration_since(Instant::now()));
+                    false
+                }
+                false => fell_silent(subscription, may_begin),
+            };
             let group = gather(first, subscription);
             may_begin = Instant::now() + self.gather;
             let quiet = if rested { STEADY } else { QUIET };
-            flows = group
-                .last()
-                .is_some_and(|message| wall_clock() - message.received < quiet.as_micros() as i64);
+            let came_lately = |message: &Message| wall_clock() - message.received < quiet.as_micros() as i64;
+            flows = !fell_silent && group.last().is_some_and(came_lately);
             let last = group.last().map(|message| message.number);
             rested = flows && group.len() <= CALM && self.gather > 2 * READING;
             if let Some(last) = last.filter(|_| rested) {
@@ -268,14 +270,14 @@ impl<D: Disk> Ingest<D> {
     }
 }
 
-/// Returns at `until`, or before if nothing more comes.
-fn while_more_comes(subscription: &Subscription, until: Instant) {
+/// Waits until `until`, or not so long if nothing more comes; whether that was why.
+fn fell_silent(subscription: &Subscription, until: Instant) -> bool {
     let (mut waiting, mut quiet) = (subscription.messages().len(), Duration::ZERO);
     let mut look = MOMENT;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || waiting >= GROUP.0 {
-            return;
+            return false;
         }
         let pause = left.min(look);
         thread::sleep(pause);
@@ -285,7 +287,7 @@ fn while_more_comes(subscription: &Subscription, until: Instant) {
             false => (Duration::ZERO, (2 * look).min(QUIET)),
         };
         if quiet >= QUIET || quiet >= SILENCE && waiting >= WINDOW {
-            return;
+            return true;
         }
     }
 }
