@@ -18,7 +18,7 @@ const TREES: usize = 100;
 const SAMPLE_SIZE: usize = 256;
 const TIME_DECAY: u64 = 100_000;
 const RUNS: usize = 3;
-/// A live run's load: 5,000 records a second of five manufacturers, 80 times a second.
+/// A live run's load: forests, and points of each in a group.
 const LIVE: (usize, usize) = (5, 12);
 
 /// The system's allocator, which counts what is held of it.

@@ -3,7 +3,7 @@
 //! floating-point operations, whatever the instructions.
 //!
 //! Here and in [`wide`] is the only unsafe code of the forest: calls of functions compiled for instructions, made with the proof that the processor has
-//! them, and loads from places that were compared with the length of what they lie in.
+//! them, loads from places that were compared with the length of what they lie in, and hints of what will be loaded.
 
 use super::scale::Scale;
 use super::score::Run;

@@ -18,6 +18,8 @@ use crate::record::EventTime;
 const AHEAD_BYTES: usize = 64 << 20;
 /// How long to sleep before looking again whether the consumer has made room.
 const ROOM: Duration = Duration::from_millis(2);
+/// How long to rest at once: whoever wants to end waits for it, and pings do.
+const REST: Duration = Duration::from_millis(50);
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long messages may wait for the consumer before the user is told.
@@ -273,7 +275,8 @@ impl<T: Fn(Connectivity)> Listener<T> {
             && link.connection.has_written()
         {
             // The whole thread, which has nothing else to do: to wait as the others do would be to wake up with each packet that comes.
-            thread::sleep(rest);
+            thread::sleep(rest.min(REST));
+            self.tick(link, reading)?;
             return Ok(false);
         }
         tokio::select! {
