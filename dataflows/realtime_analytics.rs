@@ -1,9 +1,9 @@
 //! Real-time analytics: every reading scored by the random cut forest of its key; anomalies; tumbling windows on event time.
 //!
 //! ```text
-//!  records ── sensor collection ── enrich ──┬── mark late ── score ──┬── readings/
-//!                                           │       │                ├── anomalies/ ── alert ── post
-//!                                       watermark ──┴── windows ─────┴── windows/
+//!  records ── sensor collection ── enrich ──┬── score ── mark late ──┬── readings/
+//!                                           │              │         ├── anomalies/ ── alert
+//!                                       watermark ─────────┴── windows ── windows/
 //! ```
 
 use timely::dataflow::ProbeHandle;
@@ -26,15 +26,9 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
     let (readings, staged) = collect(sources.records, &mut equipment);
     let (readings, staged) = join(readings, staged, sources.devices, &mut equipment);
 
-    let rules = equipment.watermark_rules();
-    let (readings, steps) = match equipment.shared.settings.windows.watermark {
-        WatermarkScope::Global => {
-            let (readings, steps) = watermark(readings, sources.marks, rules, equipment.checkpoints());
-            (
-                mark_late(readings, steps.clone(), rules, equipment.checkpoints()),
-                steps,
-            )
-        }
+    let (rules, scope) = (equipment.watermark_rules(), equipment.shared.settings.windows.watermark);
+    let (readings, steps) = match scope {
+        WatermarkScope::Global => watermark(readings, sources.marks, rules, equipment.checkpoints()),
         WatermarkScope::Device => watermark_per_device(readings, sources.marks, rules, equipment.checkpoints()),
     };
 
@@ -48,6 +42,10 @@ pub fn realtime_analytics(sources: Sources<'_>, mut equipment: Equipment) -> Pro
             equipment.checkpoints(),
         ),
         false => unscored(readings),
+    };
+    let scored = match scope {
+        WatermarkScope::Global => mark_late(scored, steps.clone(), rules, equipment.checkpoints()),
+        WatermarkScope::Device => scored, // marked where their watermarks are
     };
 
     let (scored, windows) = tumbling(scored, steps, equipment.tumbling(), equipment.checkpoints());

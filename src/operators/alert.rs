@@ -1,7 +1,8 @@
 //! `alert`: the anomalies that someone must know of: the first one of each incident.
 //!
-//! Anomalies come to the shards of their devices and are taken in source order, so that the same ones become alerts whatever the workers
-//! and the epochs. What a shard remembers is state, as in every operator that remembers: a run that died gives the same alerts again.
+//! All anomalies come to worker 0, which has the outbox: they are few, and alerts would only have to follow them there. They are taken in
+//! source order, so that the same ones become alerts whatever the workers and the epochs. What a shard of devices remembers is state, as
+//! in every operator that remembers: a run that died gives the same alerts again.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,10 +11,10 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 
-use super::barrier::{Barrier, Share, StateOf, earliest, restore};
+use super::Rows;
+use super::barrier::{Barrier, StateOf, earliest, restore};
 use super::shard::shard_of_device;
 use super::stash::Stash;
-use super::{Rows, route_device};
 use crate::alerts::{Alert, Composer, Incidents};
 use crate::record::{Anomaly, DeviceId};
 use crate::snapshot::{Checkpoints, Entry, decode, encode};
@@ -30,7 +31,7 @@ pub struct Alerting {
     pub composer: Composer,
 }
 
-/// This worker's shards.
+/// All shards of devices, on worker 0.
 #[derive(Default)]
 struct Shards {
     shards: HashMap<u64, Incidents>,
@@ -38,16 +39,17 @@ struct Shards {
     changed: Option<BTreeSet<CompactString>>,
 }
 
-/// An alert for each incident.
+/// An alert for each incident, on worker 0; an epoch's come in one batch, in source order.
 pub fn alert<'scope>(
     anomalies: Rows<'scope, Anomaly>,
     alerting: Alerting,
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Alert> {
-    let by_device = Exchange::new(|anomaly: &Anomaly| route_device(&anomaly.scored.reading.device));
-    let mut shards = Shards::restored(checkpoints, Share::of(&anomalies.scope()));
+    let to_one = Exchange::new(|_: &Anomaly| 0);
+    let checkpoints = checkpoints.filter(|_| anomalies.scope().index() == 0);
+    let mut shards = Shards::restored(checkpoints);
     let mut stash = Stash::<Anomaly>::default();
-    anomalies.unary_frontier::<CapacityContainerBuilder<Vec<Alert>>, _, _, _>(by_device, "Alert", |capability, _| {
+    anomalies.unary_frontier::<CapacityContainerBuilder<Vec<Alert>>, _, _, _>(to_one, "Alert", |capability, _| {
         let mut barrier = Barrier::new(checkpoints, capability);
         move |(input, frontier), output| {
             stash.fill(input);
@@ -56,7 +58,7 @@ pub fn alert<'scope>(
                 anomalies.sort_by_key(|anomaly| anomaly.scored.reading.position);
                 anomalies.retain(|anomaly| shards.begins_incident(anomaly, alerting.cool_down));
                 let alerts = anomalies.iter().map(|anomaly| alerting.composer.compose(anomaly));
-                output.session(&capability).give_iterator(alerts);
+                output.session(&capability).give_container(&mut alerts.collect());
             }
             barrier.passed(earliest([frontier]), || shards.changes());
         }
@@ -64,17 +66,15 @@ pub fn alert<'scope>(
 }
 
 impl Shards {
-    fn restored(checkpoints: Option<&Checkpoints>, share: Share) -> Shards {
+    fn restored(checkpoints: Option<&Checkpoints>) -> Shards {
         let mut shards = Shards {
             shards: HashMap::new(),
             changed: checkpoints.is_some().then(BTreeSet::new),
         };
         restore(checkpoints, StateOf::Alert, |key, value| {
             let device = DeviceId::new(decode::<CompactString>(NAME, None, key)?);
-            if share.has(route_device(&device)) {
-                let of_device = decode(NAME, Some(VERSION), value)?;
-                shards.of(&device).put_back(device.text().clone(), of_device);
-            }
+            let of_device = decode(NAME, Some(VERSION), value)?;
+            shards.of(&device).put_back(device.text().clone(), of_device);
             Ok(())
         });
         shards

@@ -67,10 +67,7 @@ fn build<'scope>(
     let (readings, _) = deduplicate(readings, Some(100), checkpoints);
     let (readings, steps) = match per_device {
         true => watermark_per_device(readings, ends, rules, checkpoints),
-        false => {
-            let (readings, steps) = watermark(readings, ends, rules, checkpoints);
-            (mark_late(readings, steps.clone(), rules, checkpoints), steps)
-        }
+        false => watermark(readings, ends, rules, checkpoints),
     };
     let detection = Detection {
         rule: Rule::Fixed(1.1),
@@ -89,6 +86,10 @@ fn build<'scope>(
         &room,
         checkpoints,
     );
+    let scored = match per_device {
+        true => scored,
+        false => mark_late(scored, steps.clone(), rules, checkpoints),
+    };
     let windows = Tumbling {
         groupings: vec![by(&["device_id"]), by(&["manufacturer", "device_id"])],
         measures: 2,

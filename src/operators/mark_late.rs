@@ -8,20 +8,22 @@ use super::Rows;
 use super::stash::Stash;
 use super::watermark::state::everybodys;
 use super::watermark::{Step, WatermarkRules};
-use crate::record::Reading;
+use crate::record::Scored;
 use crate::snapshot::Checkpoints;
 
 /// The readings with `late` set by everybody's watermark at their position.
+///
+/// They come scored: nothing in a score depends on it, and meanwhile the watermark is found.
 pub fn mark_late<'scope>(
-    readings: Rows<'scope, Reading>,
+    readings: Rows<'scope, Scored>,
     steps: Rows<'scope, Step>,
     rules: WatermarkRules,
     checkpoints: Option<&Checkpoints>,
-) -> Rows<'scope, Reading> {
-    let (mut waiting, mut ahead) = (Stash::<Reading>::default(), Stash::<Step>::default());
+) -> Rows<'scope, Scored> {
+    let (mut waiting, mut ahead) = (Stash::<Scored>::default(), Stash::<Step>::default());
     // What the last step said is in the watermark's own state: there is nothing to hand over here.
     let mut out_of_reach = everybodys(checkpoints).map_or(i64::MIN, |found| found.reached.1);
-    readings.binary_frontier::<_, CapacityContainerBuilder<Vec<Reading>>, _, _, _, _>(
+    readings.binary_frontier::<_, CapacityContainerBuilder<Vec<Scored>>, _, _, _, _>(
         steps,
         Pipeline,
         Pipeline,
@@ -46,8 +48,8 @@ pub fn mark_late<'scope>(
                     if waiting.earliest() == Some(time)
                         && let Some(([capability], mut readings)) = waiting.complete(readings_frontier)
                     {
-                        readings.sort_by_key(|reading| reading.position);
-                        for reading in &mut readings {
+                        readings.sort_by_key(|scored| scored.reading.position);
+                        for Scored { reading, .. } in &mut readings {
                             while let Some(step) = due.next_if(|step| step.position <= reading.position) {
                                 out_of_reach = step.out_of_reach;
                             }

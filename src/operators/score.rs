@@ -67,7 +67,7 @@ pub fn score<'scope>(
         checkpoints,
     );
     let parts = trees::explain(asked, trees);
-    judge::finish(epochs, parts, &parameters)
+    judge::finish(epochs, parts, &parameters, deal)
 }
 
 /// Passes readings on without a score, for a dataflow whose forest is switched off or that has none.

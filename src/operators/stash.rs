@@ -65,12 +65,23 @@ impl<D: 'static, const N: usize> Stash<D, N> {
 
     /// The earliest epoch, once no more rows can come for it.
     pub(super) fn complete(&mut self, frontier: &MutableAntichain<Time>) -> Option<([Capability<Time>; N], Vec<D>)> {
+        self.due(|time, _| !frontier.less_equal(&time))
+    }
+
+    /// What there is of the earliest epoch, if that is due.
+    pub(super) fn due(&mut self, is_due: impl FnOnce(Time, &[D]) -> bool) -> Option<([Capability<Time>; N], Vec<D>)> {
         let first = self.held.first_entry()?;
-        if frontier.less_equal(first.key()) {
-            None
-        } else {
-            Some(first.remove())
-        }
+        is_due(*first.key(), &first.get().1).then(|| first.remove())
+    }
+
+    /// How many rows there are of an epoch.
+    pub(super) fn count(&self, time: Time) -> usize {
+        self.held.get(&time).map_or(0, |(_, rows)| rows.len())
+    }
+
+    /// The rows of an epoch, as far as they have come.
+    pub(super) fn take(&mut self, time: Time) -> Vec<D> {
+        self.held.remove(&time).map_or_else(Vec::new, |(_, rows)| rows)
     }
 
     /// The earliest epoch's time, complete or not.

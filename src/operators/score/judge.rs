@@ -62,17 +62,15 @@ pub(super) fn judge<'scope>(
             move |(epochs, epochs_frontier), (shares, shares_frontier), output| {
                 epochs_held.fill(epochs);
                 shares_held.fill(shares);
-                while let Some(time) = epochs_held.earliest().filter(|time| !shares_frontier.less_equal(time)) {
-                    let Some(([capability], mut epochs)) = epochs_held.complete(epochs_frontier) else {
-                        break;
-                    };
+                let is_whole = |time, epochs: &[Epoch], shares: &Stash<Share>| {
+                    shares.count(time) == epochs.iter().map(|epoch| epoch.shares).sum::<usize>()
+                };
+                while let Some(([capability], mut epochs)) =
+                    epochs_held.due(|time, epochs| is_whole(time, epochs, &shares_held))
+                {
+                    let time = *capability.time();
                     barrier.before(time, || state::changed_thresholds(&mut thresholds));
-                    let shares = match shares_held.earliest() == Some(time) {
-                        true => shares_held
-                            .complete(shares_frontier)
-                            .map_or_else(Vec::new, |(_, shares)| shares),
-                        false => Vec::new(),
-                    };
+                    let shares = shares_held.take(time);
                     for epoch in &mut epochs {
                         epoch.judge(&shares, whole, rule, &mut thresholds);
                     }
@@ -99,38 +97,29 @@ pub(super) fn finish<'scope>(
     epochs: Rows<'scope, Epoch>,
     parts: MeasureParts<'scope>,
     parameters: &Parameters,
+    deal: Deal,
 ) -> Rows<'scope, Scored> {
     let by_key =
         ExchangeCore::<CapacityContainerBuilder<Plain<MeasurePart>>, _>::new(|part: &MeasurePart| u64::from(part.to));
     let (mut epochs_held, mut parts_held) = (Stash::<Epoch>::default(), Stash::<MeasurePart>::default());
     let (whole, measures) = (Whole::new(parameters), parameters.measures);
-    epochs.binary_frontier::<_, CapacityContainerBuilder<Vec<Scored>>, _, _, _, _>(
-        parts,
-        Pipeline,
-        by_key,
-        "Finish",
-        |_, _| {
-            move |(epochs, epochs_frontier), (parts, parts_frontier), output| {
-                epochs_held.fill(epochs);
-                parts_held.fill(parts);
-                while let Some(time) = epochs_held.earliest().filter(|time| !parts_frontier.less_equal(time)) {
-                    let Some(([capability], epochs)) = epochs_held.complete(epochs_frontier) else {
-                        break;
-                    };
-                    let parts = match parts_held.earliest() == Some(time) {
-                        true => parts_held
-                            .complete(parts_frontier)
-                            .map_or_else(Vec::new, |(_, parts)| parts),
-                        false => Vec::new(),
-                    };
-                    for epoch in epochs {
-                        let mut scored = epoch.finish(&parts, whole, measures);
-                        output.session(&capability).give_container(&mut scored);
-                    }
+    epochs.binary::<_, CapacityContainerBuilder<Vec<Scored>>, _, _, _, _>(parts, Pipeline, by_key, "Finish", |_, _| {
+        move |epochs, parts, output| {
+            epochs_held.fill(epochs);
+            parts_held.fill(parts);
+            let is_whole = |time, epochs: &[Epoch], parts: &Stash<MeasurePart>| {
+                parts.count(time) == epochs.iter().map(|epoch| epoch.parts(deal, measures)).sum::<usize>()
+            };
+            while let Some(([capability], epochs)) = epochs_held.due(|time, epochs| is_whole(time, epochs, &parts_held))
+            {
+                let parts = parts_held.take(*capability.time());
+                for epoch in epochs {
+                    let mut scored = epoch.finish(&parts, whole, measures);
+                    output.session(&capability).give_container(&mut scored);
                 }
             }
-        },
-    )
+        }
+    })
 }
 
 impl Epoch {
@@ -169,6 +158,12 @@ impl Epoch {
                 }
             }
         }
+    }
+
+    /// How many parts of attributions all workers together send back, of the strange.
+    fn parts(&self, deal: Deal, measures: usize) -> usize {
+        let workers = self.strange.iter().map(|strange| deal.workers(strange.route).count());
+        workers.sum::<usize>() * measures
     }
 
     /// The readings, once all trees have told what they add to the attributions.

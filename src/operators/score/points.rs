@@ -61,6 +61,8 @@ pub(super) struct Epoch {
     /// Of each key where its candidates begin.
     pub(super) keys: Vec<(Key, usize)>,
     pub(super) points: usize,
+    /// How many shares of scores all workers together send back.
+    pub(super) shares: usize,
     /// Of each reading, once they are judged.
     pub(super) findings: Vec<Finding>,
     /// Those whose attributions are wanted, in the order of their places.
@@ -119,6 +121,7 @@ pub(super) fn points<'scope>(
                     let seen = sources.keys.get(&key).map_or(0, |of_key| of_key.seen);
                     let (first, place) = (seen, epoch.points as u32);
                     let values = sources.take(&key, &readings, &ranges, &parameters, account, &mut epoch);
+                    epoch.shares += (epoch.points - place as usize) * deal.workers(route_key(&key)).count();
                     deliver(
                         Points {
                             to: 0,
@@ -164,6 +167,7 @@ impl Epoch {
             candidates: Vec::new(),
             keys: Vec::new(),
             points: 0,
+            shares: 0,
             strange: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, ExchangeCore};
 use timely::dataflow::operators::Operator;
+use timely::progress::frontier::MutableAntichain;
 
 use super::super::barrier::{Barrier, earliest};
 use super::super::grouping::key_bytes;
@@ -26,7 +27,7 @@ use crate::cluster::halt;
 use crate::forest::{Before, ForestPart, Parameters, Part, Spare};
 use crate::record::Key;
 use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
-use crate::source::Time;
+use crate::source::{Time, commit_of, end_of_commit};
 
 /// Handing over a tree is the work of so many other entries.
 const TREE: usize = 8;
@@ -51,8 +52,8 @@ pub(super) struct Trees {
 pub(super) struct Stand {
     pub(super) key: Key,
     pub(super) part: ForestPart,
-    /// What its open batches have changed, the oldest first.
-    before: VecDeque<Before>,
+    /// What its open batches have changed, the oldest first, with their epochs.
+    before: VecDeque<(Time, Before)>,
     pub(super) changed: bool,
     /// The number of its last use.
     used: u64,
@@ -88,11 +89,11 @@ pub(super) fn score<'scope>(
         move |(input, frontier), output| {
             stash.fill(input);
             let trees = &mut *trees.borrow_mut();
-            if let Some(([capability], epoch)) = stash.complete(frontier) {
+            if let Some(([capability], points)) = stash.due(|time, _| may_take(time, frontier)) {
                 let time = *capability.time();
                 barrier.before(time, || state::changed_trees(trees, usize::MAX));
                 let mut session = output.session(&capability);
-                for points in epoch {
+                for points in points {
                     let (to, place) = (points.from, points.place);
                     trees.score(time, points, &mut sums);
                     let shares = sums.drain(..).zip(place..);
@@ -101,7 +102,7 @@ pub(super) fn score<'scope>(
                 trees.close(time);
             }
             // One epoch at a time, so that those behind it get to judge it and what it has changed need not be kept for long.
-            match stash.earliest().is_some_and(|time| !frontier.less_equal(&time)) {
+            match stash.earliest().is_some_and(|time| may_take(time, frontier)) {
                 true => activator.activate(),
                 false => {
                     barrier.passed(earliest([frontier]), || state::changed_trees(trees, usize::MAX));
@@ -115,17 +116,13 @@ pub(super) fn score<'scope>(
 /// This worker's trees' shares of the attributions that are asked for.
 pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>>) -> MeasureParts<'scope> {
     let by_tree = ExchangeCore::<CapacityContainerBuilder<Plain<Asked>>, _>::new(|asked: &Asked| u64::from(asked.to));
-    let mut stash = Stash::<Asked>::default();
     asked.unary_frontier::<CapacityContainerBuilder<Plain<MeasurePart>>, _, _, _>(by_tree, "Explain", |_, _| {
         move |(input, frontier), output| {
-            stash.fill(input);
             let trees = &mut *trees.borrow_mut();
-            while let Some(([capability], mut asked)) = stash.complete(frontier) {
-                let time = *capability.time();
-                asked.sort_unstable_by_key(|asked| (asked.from, asked.place));
-                trees.forget(|open| open < time);
-                let mut session = output.session(&capability);
-                for Asked { from, place, .. } in asked {
+            input.for_each_stamp(|stamp, batches| {
+                let Some(time) = stamp.least().copied() else { return };
+                let mut session = output.session(&stamp);
+                for Asked { from, place, .. } in batches.flat_map(|Plain(batch)| batch.drain(..)) {
                     let place = place as u32;
                     let parts = trees.explain(time, from, place).into_iter().zip(0..);
                     session.give_iterator(parts.map(|(part, measure)| MeasurePart {
@@ -136,10 +133,17 @@ pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>
                         low: part.low,
                     }));
                 }
-            }
+            });
             trees.forget(|open| !frontier.less_equal(&open));
         }
     })
+}
+
+/// Whether points of this epoch may be taken, although more of it may come: a key's come in order, all of them from its owner, and
+/// another key's are nothing to it. But no points of an earlier commit may be behind, since the state is handed over as of its end.
+fn may_take(time: Time, frontier: &MutableAntichain<Time>) -> bool {
+    let before = commit_of(time).checked_sub(1).map(end_of_commit);
+    before.is_none_or(|before| !frontier.less_equal(&before))
 }
 
 impl Trees {
@@ -221,7 +225,7 @@ impl Trees {
             .part
             .score(points.first, points.values, Some(&mut self.spare), sums)
         {
-            stand.before.push_back(before);
+            stand.before.push_back((time, before));
             self.open.entry(time).or_default().push(Batch {
                 from: points.from,
                 place: points.place,
@@ -237,7 +241,7 @@ impl Trees {
         }
     }
 
-    /// This worker's share of the parts of the measures in an attribution. All epochs before must have been forgotten.
+    /// This worker's share of the parts of the measures in an attribution. A key's must be asked for in the order of its points.
     fn explain(&mut self, time: Time, from: u32, place: u32) -> Vec<Part> {
         let mut parts = vec![Part::default(); self.parameters.measures];
         let batches = self.open.get(&time).map_or(&[][..], Vec::as_slice);
@@ -245,9 +249,11 @@ impl Trees {
         let batch = behind.checked_sub(1).map(|at| &batches[at]);
         let batch = batch.expect("only who has a score is asked about, and its batch is kept until then");
         let stand = &mut self.stands[batch.stand];
-        let (own, later) = stand.before.make_contiguous().split_first_mut().expect("as above");
-        let row = (place - batch.place) as usize;
-        stand.part.add_attribution(own, row, later.iter(), &mut parts);
+        let open = stand.before.make_contiguous();
+        let own = open.partition_point(|(epoch, _)| *epoch < time);
+        let ((_, own), later) = open[own..].split_first_mut().expect("as above");
+        let (row, later) = ((place - batch.place) as usize, later.iter().map(|(_, before)| before));
+        stand.part.add_attribution(own, row, later, &mut parts);
         parts
     }
 
@@ -255,7 +261,7 @@ impl Trees {
     fn forget(&mut self, is_judged: impl Fn(Time) -> bool) {
         while let Some(first) = self.open.first_entry().filter(|first| is_judged(*first.key())) {
             for batch in first.remove() {
-                if let Some(before) = self.stands[batch.stand].before.pop_front() {
+                if let Some((_, before)) = self.stands[batch.stand].before.pop_front() {
                     before.give_back(&mut self.spare);
                 }
             }
@@ -266,7 +272,8 @@ impl Trees {
 impl Stand {
     /// Takes in the last point. If a batch is open, it is the last one's.
     pub(super) fn settle(&mut self, spare: &mut Spare) {
-        self.part.settle(self.before.back_mut(), spare);
+        let last = self.before.back_mut().map(|(_, before)| before);
+        self.part.settle(last, spare);
     }
 }
 

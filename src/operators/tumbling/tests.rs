@@ -127,10 +127,7 @@ fn build<'scope>(
     let Case { rules, per_device, .. } = **case;
     let (readings, steps) = match per_device {
         true => watermark_per_device(readings, ends, rules, checkpoints),
-        false => {
-            let (readings, steps) = watermark(readings, ends, rules, checkpoints);
-            (mark_late(readings, steps.clone(), rules, checkpoints), steps)
-        }
+        false => watermark(readings, ends, rules, checkpoints),
     };
     let samples = Arc::clone(case);
     let scored = readings.map(move |reading| {
@@ -143,6 +140,10 @@ fn build<'scope>(
             reading,
         }
     });
+    let scored = match per_device {
+        true => scored,
+        false => mark_late(scored, steps.clone(), rules, checkpoints),
+    };
     let windows = Tumbling {
         groupings: groupings(per_device),
         measures: 2,
