@@ -147,7 +147,12 @@ pub(super) fn run_workers(
         true => "interrupted; nothing is kept",
     };
 
-    let results = run(topology, mesh, WorkerConfig::default(), move |worker| {
+    // Live, a worker waits for the disk and for devices: far longer than it is worth looking out for what comes.
+    let config = match &board {
+        None => WorkerConfig::default(),
+        Some(_) => WorkerConfig::default().idle_spin(Duration::ZERO),
+    };
+    let results = run(topology, mesh, config, move |worker| {
         let lost = "a worker that panicked has ended the process";
         let feed = feeds.lock().expect(lost)[worker.index() - first]
             .take()

@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::*;
 use std::mem::offset_of;
+use std::ops::RangeInclusive;
 
 use super::super::bounds;
 use super::super::cut_tree::{BEHIND, CutTree, Link, Node};
@@ -39,6 +40,9 @@ const MOST_NODES: usize = 1 << 10;
 
 /// Bytes that come into the cache together.
 const LINE: usize = 64;
+
+/// Rows that meet a tree together for whom its boxes are read ahead: fewer need few of them, and more do not mind.
+const SOME: RangeInclusive<usize> = 8..=64;
 
 /// A link that is a leaf.
 const LEAF: u32 = Link::LEAF_0.bits() as u32;
@@ -97,6 +101,9 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
         {
             fetch(&cuts.nodes);
             let taken = (rows.end - row).min(scores.len() - ways.count);
+            if SOME.contains(&taken) {
+                read(&cuts.boxes);
+            }
             ways.lay::<D>(run, cuts, row, taken);
             row += taken;
             if row == rows.end {
@@ -163,6 +170,14 @@ fn fetch(nodes: &[Node]) {
         // SAFETY: the processor has the instruction, which every x86-64 has, and it is a hint that reads and changes nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
+}
+
+/// Brings boxes into the cache. From eight rows on the ways up need so many of them, here and there, that it takes less time to read
+/// all of them in a row, which the memory is several times as fast at: in a live run a quarter of a point's time.
+#[inline(always)]
+fn read(boxes: &[f32]) {
+    let lines = boxes.iter().step_by(LINE / size_of::<f32>());
+    std::hint::black_box(lines.sum::<f32>());
 }
 
 /// Takes the ways from `first` on, sixteen for each of the groups, down to their leaves. For each and each level above its depth, its path
