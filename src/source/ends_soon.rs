@@ -10,10 +10,10 @@ use super::files::Epoch;
 use super::{Time, commit_of};
 
 /// How long before its end a commit is said to end soon: a second hands over what five thousand devices of a worker have changed, a
-/// little with each epoch.
+/// little with each epoch. In much more time most of it would change again and go twice.
 fn ahead_of(interval: Duration) -> Duration {
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(10));
-    (interval / 10).clamp(least, most).min(interval / 4)
+    (interval / 20).clamp(least, most).min(interval / 4)
 }
 
 /// Epochs whose commits' ends are foreseen.
@@ -70,7 +70,8 @@ mod tests {
         let begin = Instant::now();
         for (interval, ahead) in [
             (300_000, 10_000),
-            (20_000, 2_000),
+            (20_000, 1_000),
+            (60_000, 3_000),
             (10_000, 1_000),
             (1_000, 250),
             (0, 0),
