@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  records ── sensor collection ── enrich ──┬── score ── mark late ──┬── readings/
-//!                                           │              │         ├── anomalies/ ── alert
+//!                                           │              │         ├── anomalies/ ── alert ── post
 //!                                       watermark ─────────┴── windows ── windows/
 //! ```
 

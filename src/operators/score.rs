@@ -12,6 +12,10 @@
 //!
 //! Points makes points out of a key's readings, Score takes them through the trees, Judge adds up and finds the anomalies, and
 //! these alone go to Explain, which attributes them with the trees as they were then. The epoch itself stays where its key is.
+//!
+//! Points waits for the whole epoch, since it takes readings in source order. From there on a key's points and questions come in order,
+//! all of them from its owner, and the owner knows how many answers it will get: nobody waits for a frontier, which would be a
+//! round of all workers at every step.
 
 use std::cell::RefCell;
 use std::rc::Rc;
