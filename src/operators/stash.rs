@@ -1,4 +1,4 @@
-//! Rows that wait until their epoch is complete.
+//! Rows that wait until their epoch is complete, or due for another reason. In: rows as they come; out: an epoch's, the earliest first.
 
 use std::array;
 use std::collections::BTreeMap;

@@ -41,8 +41,8 @@ const MOST_NODES: usize = 1 << 10;
 /// Bytes that come into the cache together.
 const LINE: usize = 64;
 
-/// Rows that meet a tree together for whom its boxes are read ahead: fewer need few of them, and more do not mind.
-const SOME: RangeInclusive<usize> = 8..=64;
+/// As many rows that meet a tree together have all its boxes read ahead: fewer need few of them, and more do not mind.
+const IN_A_ROW: RangeInclusive<usize> = 8..=64;
 
 /// A link that is a leaf.
 const LEAF: u32 = Link::LEAF_0.bits() as u32;
@@ -101,7 +101,7 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
         {
             fetch(&cuts.nodes);
             let taken = (rows.end - row).min(scores.len() - ways.count);
-            if SOME.contains(&taken) {
+            if IN_A_ROW.contains(&taken) {
                 read(&cuts.boxes);
             }
             ways.lay::<D>(run, cuts, row, taken);

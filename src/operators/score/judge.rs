@@ -1,6 +1,7 @@
 //! Scores out of shares: at the owner of a key, with its threshold.
 //!
-//! Judge adds up what all trees have said of an epoch's points and finds its anomalies; Finish adds up their attributions, and sends the epoch on.
+//! Judge adds up what all trees have said of an epoch's points and finds its anomalies; Finish adds up their attributions, and sends the
+//! epoch on. Both know how many rows they are owed, and go on when so many have come.
 
 use std::collections::HashMap;
 
@@ -62,12 +63,9 @@ pub(super) fn judge<'scope>(
             move |(epochs, epochs_frontier), (shares, shares_frontier), output| {
                 epochs_held.fill(epochs);
                 shares_held.fill(shares);
-                let is_whole = |time, epochs: &[Epoch], shares: &Stash<Share>| {
-                    shares.count(time) == epochs.iter().map(|epoch| epoch.shares).sum::<usize>()
-                };
-                while let Some(([capability], mut epochs)) =
-                    epochs_held.due(|time, epochs| is_whole(time, epochs, &shares_held))
-                {
+                while let Some(([capability], mut epochs)) = epochs_held.due(|time, epochs| {
+                    shares_held.count(time) == epochs.iter().map(|epoch| epoch.shares).sum::<usize>()
+                }) {
                     let time = *capability.time();
                     barrier.before(time, || state::changed_thresholds(&mut thresholds));
                     let shares = shares_held.take(time);
@@ -107,11 +105,9 @@ pub(super) fn finish<'scope>(
         move |epochs, parts, output| {
             epochs_held.fill(epochs);
             parts_held.fill(parts);
-            let is_whole = |time, epochs: &[Epoch], parts: &Stash<MeasurePart>| {
-                parts.count(time) == epochs.iter().map(|epoch| epoch.parts(deal, measures)).sum::<usize>()
-            };
-            while let Some(([capability], epochs)) = epochs_held.due(|time, epochs| is_whole(time, epochs, &parts_held))
-            {
+            while let Some(([capability], epochs)) = epochs_held.due(|time, epochs| {
+                parts_held.count(time) == epochs.iter().map(|epoch| epoch.parts(deal, measures)).sum::<usize>()
+            }) {
                 let parts = parts_held.take(*capability.time());
                 for epoch in epochs {
                     let mut scored = epoch.finish(&parts, whole, measures);

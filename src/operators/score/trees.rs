@@ -1,6 +1,6 @@
 //! Scores and attributions: at every worker, by the trees that it has.
 //!
-//! Score takes an epoch's points through the trees and sends their shares back. Until the epoch's owners have judged it, what it has
+//! Score takes points through the trees as they come and sends their shares back. Until the epoch's owners have judged it, what it has
 //! changed in the trees is kept, so that Explain finds them as they were when the point came: it lets go of an epoch when its
 //! frontier has passed it. Keys beyond the room for them are put away, but none whose epochs are not judged yet.
 
@@ -121,8 +121,11 @@ pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>
             let trees = &mut *trees.borrow_mut();
             input.for_each_stamp(|stamp, batches| {
                 let Some(time) = stamp.least().copied() else { return };
+                // An owner's batches come in order, and lose it where timely groups them by their stamps.
+                let mut asked: Vec<Asked> = batches.flat_map(|Plain(batch)| batch.drain(..)).collect();
+                asked.sort_unstable_by_key(|asked| (asked.from, asked.place));
                 let mut session = output.session(&stamp);
-                for Asked { from, place, .. } in batches.flat_map(|Plain(batch)| batch.drain(..)) {
+                for Asked { from, place, .. } in asked {
                     let place = place as u32;
                     let parts = trees.explain(time, from, place).into_iter().zip(0..);
                     session.give_iterator(parts.map(|(part, measure)| MeasurePart {
@@ -234,7 +237,7 @@ impl Trees {
         }
     }
 
-    /// All points of an epoch have been scored.
+    /// All points of an epoch that have come have been scored.
     fn close(&mut self, time: Time) {
         if let Some(batches) = self.open.get_mut(&time) {
             batches.sort_unstable_by_key(|batch| (batch.from, batch.place));
