@@ -24,8 +24,9 @@ pub(super) enum StateOf {
     DeduplicateClocks = 9,
 }
 
-/// Entries that are handed over at once ahead of a commit's end: some tenths of a millisecond's work, for which records may wait.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
+/// Entries that are handed over at once ahead of a commit's end: half a millisecond's work, for which records may wait. Several times as
+/// many as an epoch changes at the rates at which waiting matters, so that what the whole commit has changed is gone before its end.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 256 };
 
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.
 ///

@@ -14,8 +14,10 @@ use super::{CommitWriter, SinkError, StagedFile, Table, Target};
 use crate::settings::Compression;
 use crate::threads;
 
-/// Epochs that wait for the thread at most; whoever brings more waits.
+/// Bundles of epochs that wait for the thread at most; whoever brings more waits.
 const WAITING: usize = 64;
+/// The thread is given epochs by so many rows: to wake it for each of a live run's small ones would cost more than the writing.
+const BUNDLE_ROWS: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// An epoch's rows of one table, by output shard.
 pub type ByShard<R> = BTreeMap<u32, Vec<R>>;
@@ -35,12 +37,15 @@ pub enum TableWriter<T: Table> {
         finished: VecDeque<Vec<StagedFile>>,
     },
     Thread {
-        work: Sender<Work<T::Row>>,
+        /// Not given to the thread yet, and how many rows there are in it.
+        bundle: Vec<Work<T::Row>>,
+        rows: usize,
+        work: Sender<Vec<Work<T::Row>>>,
         finished: Receiver<Vec<StagedFile>>,
     },
 }
 
-/// What the thread is to do.
+/// What is to be done with an epoch's rows, or behind a commit's last.
 pub enum Work<R> {
     Write(u32, ByShard<R>),
     Finish(u32),
@@ -66,11 +71,11 @@ impl<T: Table> TableWriter<T> {
         wake: impl Fn() + Send + 'static,
         fail: impl FnOnce(SinkError) + Send + 'static,
     ) -> TableWriter<T> {
-        let (work, waiting) = bounded::<Work<T::Row>>(WAITING);
+        let (work, waiting) = bounded::<Vec<Work<T::Row>>>(WAITING);
         let (done, finished) = unbounded();
         threads::start_behind(T::NAME, move || {
             let mut growing = Growing::new(files);
-            for work in waiting {
+            for work in waiting.into_iter().flatten() {
                 let result = match work {
                     Work::Write(commit, rows) => growing.write(commit, rows),
                     Work::Finish(commit) => growing.finish(commit).map(|files| {
@@ -83,7 +88,12 @@ impl<T: Table> TableWriter<T> {
                 }
             }
         });
-        TableWriter::Thread { work, finished }
+        TableWriter::Thread {
+            bundle: Vec::new(),
+            rows: 0,
+            work,
+            finished,
+        }
     }
 
     /// Takes an epoch's rows of a commit.
@@ -93,8 +103,18 @@ impl<T: Table> TableWriter<T> {
     pub fn write(&mut self, commit: u32, rows: ByShard<T::Row>) -> Result<(), SinkError> {
         match self {
             TableWriter::Here { growing, .. } => growing.write(commit, rows),
-            TableWriter::Thread { work, .. } => {
-                let _ = work.send(Work::Write(commit, rows)); // a thread that failed ends the program
+            TableWriter::Thread {
+                bundle,
+                rows: bundled,
+                work,
+                ..
+            } => {
+                *bundled += rows.values().map(Vec::len).sum::<usize>();
+                bundle.push(Work::Write(commit, rows));
+                if *bundled >= BUNDLE_ROWS {
+                    *bundled = 0;
+                    let _ = work.send(std::mem::take(bundle)); // a thread that failed ends the program
+                }
                 Ok(())
             }
         }
@@ -107,8 +127,10 @@ impl<T: Table> TableWriter<T> {
     pub fn finish(&mut self, commit: u32) -> Result<(), SinkError> {
         match self {
             TableWriter::Here { growing, finished } => finished.push_back(growing.finish(commit)?),
-            TableWriter::Thread { work, .. } => {
-                let _ = work.send(Work::Finish(commit)); // as above
+            TableWriter::Thread { bundle, rows, work, .. } => {
+                *rows = 0;
+                bundle.push(Work::Finish(commit));
+                let _ = work.send(std::mem::take(bundle)); // as above
             }
         }
         Ok(())

@@ -30,7 +30,7 @@ use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
 use crate::source::{Time, commit_of, end_of_commit};
 
 /// Handing over a tree is the work of so many other entries.
-const TREE: usize = 8;
+const TREE: usize = 32;
 
 /// A worker's trees, shared by the two steps that need them.
 pub(super) struct Trees {
