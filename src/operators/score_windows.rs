@@ -39,6 +39,7 @@ pub fn score_windows<'scope>(
     let scope = windows.scope();
     let mut groupings = restored(checkpoints, &names, &parameters, Share::of(&scope));
     let mut stash = Stash::<WindowRow>::default();
+    let at_once = if checkpoints.is_some() { AT_ONCE } else { AT_ONCE_IN_A_REPLAY };
     windows.unary_frontier::<Windows, _, _, _>(by_grouping, "ScoreWindows", |capability, info| {
         let activator = scope.activator_for(info.address);
         let mut barrier = Barrier::new(checkpoints, capability);
@@ -56,7 +57,7 @@ pub fn score_windows<'scope>(
             let Some((capability, mut windows, scored)) = at_hand.take().or_else(begin) else {
                 return barrier.passed(earliest([frontier]), || changes(&mut groupings, &names));
             };
-            let next = windows.len().min(scored + AT_ONCE);
+            let next = windows.len().min(scored + at_once);
             for same in windows[scored..next].chunk_by_mut(|a, b| a.grouping == b.grouping) {
                 let grouping = groupings
                     .entry(same[0].grouping)
@@ -79,6 +80,9 @@ pub fn score_windows<'scope>(
 /// Windows that are scored before the worker's other steps have their turn, a millisecond's work: the windows of all devices become
 /// complete at once, and readings that come meanwhile wait for no more than that at each of their own steps.
 const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
+
+/// The same in a replay, where nobody waits.
+const AT_ONCE_IN_A_REPLAY: usize = 8 * AT_ONCE;
 
 type Windows = CapacityContainerBuilder<Vec<WindowRow>>;
 type Groupings = HashMap<usize, OfGrouping>;
