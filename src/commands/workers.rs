@@ -25,8 +25,12 @@ use crate::observe::{Board, Stages, Usage, show_progress};
 use crate::operators::{Committer, DeviceKey, DeviceUpdate, HandOver, Mark, UnknownDevices};
 use crate::source::{Chunk, Cut, Feed, FeedHandle, Inputs, Reader, SourceError, Time, start};
 
-/// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small.
+/// Epochs between the source and the tables' writers at most: enough to keep every worker busy, few enough to stay small. Of a live
+/// run's, which are a few records each, more: while the windows of a full minute are scored none of them is over, and none should wait.
 const IN_FLIGHT: usize = 16;
+const SMALL_ONES_IN_FLIGHT: usize = 256;
+/// So many records of a worker are few.
+const FEW_IN_FLIGHT: usize = 16_384;
 /// How long a worker without work sleeps at most before it looks again, also for signals.
 const IDLE: Duration = Duration::from_millis(10);
 /// How often the board is told of progress.
@@ -269,14 +273,12 @@ fn run_worker(
     let mut updates = Some(updates).filter(|_| change); // else closed: nothing of it changes
 
     feed.wake_this_thread();
-    let mut in_flight: VecDeque<Time> = VecDeque::new();
+    let mut in_flight = InFlight::default();
     loop {
         check(halts);
         show();
-        while in_flight.front().is_some_and(|time| !flow.less_equal(time)) {
-            in_flight.pop_front();
-        }
-        if in_flight.len() >= IN_FLIGHT {
+        in_flight.forget(|time| !flow.less_equal(&time));
+        if in_flight.is_full() {
             worker.step_or_park(Some(IDLE));
             continue;
         }
@@ -302,10 +304,10 @@ fn run_worker(
                     let position = chunk.first_position();
                     marks.send(Mark::Idle { position, at });
                 }
+                in_flight.add(time, chunk.len());
                 records.send(chunk);
                 records.advance_to(time + 1);
                 marks.advance_to(time + 1);
-                in_flight.push_back(time);
                 worker.step();
             }
         }
@@ -317,6 +319,37 @@ fn run_worker(
         check(halts);
         show();
         worker.step_or_park(Some(IDLE));
+    }
+}
+
+/// Epochs that are not over, the oldest first, and how many records of this worker each has.
+#[derive(Default)]
+struct InFlight {
+    epochs: VecDeque<(Time, usize)>,
+    records: usize,
+}
+
+impl InFlight {
+    fn add(&mut self, time: Time, records: usize) {
+        self.epochs.push_back((time, records));
+        self.records += records;
+    }
+
+    /// Those that are over.
+    fn forget(&mut self, is_over: impl Fn(Time) -> bool) {
+        while let Some((_, records)) = self.epochs.pop_front_if(|(time, _)| is_over(*time)) {
+            self.records -= records;
+        }
+    }
+
+    /// Whether the next epoch has to wait.
+    fn is_full(&self) -> bool {
+        let most = if self.records < FEW_IN_FLIGHT {
+            SMALL_ONES_IN_FLIGHT
+        } else {
+            IN_FLIGHT
+        };
+        self.epochs.len() >= most
     }
 }
 
@@ -352,4 +385,40 @@ fn gather(worker: &mut Worker, reports_process: bool, stages: &Stages) -> (Usage
         worker.step_or_park(Some(IDLE));
     }
     gathered.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many epochs of so many records are taken before the next has to wait.
+    fn taken(records: usize) -> usize {
+        let mut in_flight = InFlight::default();
+        let waits = |in_flight: &InFlight, time: &Time| in_flight.is_full() || *time > 1000;
+        let first = (0..).find(|time| {
+            let full = waits(&in_flight, time);
+            in_flight.add(*time, records);
+            full
+        });
+        first.map_or(0, |time| time as usize)
+    }
+
+    #[test]
+    fn epochs_of_few_records_wait_for_no_others_and_those_of_many_stay_few() {
+        assert_eq!(taken(70), FEW_IN_FLIGHT.div_ceil(70));
+        assert_eq!(taken(0), SMALL_ONES_IN_FLIGHT);
+        assert_eq!((taken(8192), taken(1_000_000)), (IN_FLIGHT, IN_FLIGHT));
+    }
+
+    #[test]
+    fn epochs_that_are_over_make_room() {
+        let mut in_flight = InFlight::default();
+        (0..IN_FLIGHT as Time).for_each(|time| in_flight.add(time, 8192));
+        in_flight.forget(|_| false);
+        assert!(in_flight.is_full());
+        in_flight.forget(|time| time < 1);
+        assert!(!in_flight.is_full());
+        in_flight.forget(|_| true);
+        assert_eq!((in_flight.epochs.len(), in_flight.records), (0, 0));
+    }
 }

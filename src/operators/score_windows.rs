@@ -39,7 +39,11 @@ pub fn score_windows<'scope>(
     let scope = windows.scope();
     let mut groupings = restored(checkpoints, &names, &parameters, Share::of(&scope));
     let mut stash = Stash::<WindowRow>::default();
-    let at_once = if checkpoints.is_some() { AT_ONCE } else { AT_ONCE_IN_A_REPLAY };
+    let at_once = if checkpoints.is_some() {
+        AT_ONCE
+    } else {
+        AT_ONCE_IN_A_REPLAY
+    };
     windows.unary_frontier::<Windows, _, _, _>(by_grouping, "ScoreWindows", |capability, info| {
         let activator = scope.activator_for(info.address);
         let mut barrier = Barrier::new(checkpoints, capability);
