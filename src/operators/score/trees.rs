@@ -29,7 +29,8 @@ use crate::record::Key;
 use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
 use crate::source::{Time, commit_of, end_of_commit};
 
-/// Handing over a tree is the work of so many other entries.
+/// Ahead of a commit's end a tree goes instead of so many other entries. It is the work of eight; but most trees change several times a
+/// second, and what changes again goes again.
 const TREE: usize = 32;
 
 /// A worker's trees, shared by the two steps that need them.
