@@ -9,7 +9,7 @@ use super::feed::{Epochs, SourceError};
 use super::files::Epoch;
 use super::{Time, commit_of};
 
-/// How long before its end a commit is said to end soon: a second hands over what five thousand devices of a worker have changed, a
+/// How long before its end a commit is said to end soon: a second hands over what ten thousand devices of a worker have changed, a
 /// little with each epoch. In much more time most of it would change again and go twice.
 fn ahead_of(interval: Duration) -> Duration {
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(10));
