@@ -28,6 +28,10 @@ pub(super) enum StateOf {
 /// many as an epoch changes at the rates at which waiting matters, so that what the whole commit has changed is gone before its end.
 const AT_ONCE: usize = if cfg!(test) { 2 } else { 256 };
 
+/// Ahead of a commit's end a tree goes instead of so many other entries. It is the work of eight; but most trees change several times a
+/// second, and what changes again goes again.
+pub(super) const TREE: usize = 32;
+
 /// Keeps a commit from looking complete further on before this operator has handed over what has changed with it.
 ///
 /// It holds the capability for the commit's last time on the operator's first output. Rows of the commit pass freely, but the
@@ -83,6 +87,13 @@ impl Barrier {
             (None, None) => {}
         }
     }
+}
+
+/// Whether points of this epoch may be taken, although more of it may come: a key's come in order, all of them from its owner, and
+/// another key's are nothing to it. But no points of an earlier commit may be behind, since the state is handed over as of its end.
+pub(super) fn may_take(time: Time, frontier: &MutableAntichain<Time>) -> bool {
+    let before = commit_of(time).checked_sub(1).map(end_of_commit);
+    before.is_none_or(|before| !frontier.less_equal(&before))
 }
 
 /// The earliest time that may still come on any of an operator's inputs.

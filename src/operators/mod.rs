@@ -9,6 +9,7 @@ mod anomalies;
 mod barrier;
 mod collect_identities;
 mod commit;
+mod deal;
 mod deduplicate;
 mod deidentify;
 mod deliver;

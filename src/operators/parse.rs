@@ -20,7 +20,7 @@ pub fn parse<'scope>(
     fork(chunks, Pipeline, "Parse", move |input, _, parsed, quarantined| {
         input.for_each_stamp(|stamp, batches| {
             let mut quarantined = quarantined.session(&stamp);
-            for chunk in batches.flat_map(|batch| batch.iter()) {
+            for chunk in batches.flat_map(|batch| batch.drain(..)) {
                 let mut readings = Vec::with_capacity(chunk.len());
                 for record in chunk.records() {
                     match record.read(&parser) {

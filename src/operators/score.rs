@@ -25,13 +25,13 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
+use super::deal::Deal;
 use super::grouping::Grouping;
 use crate::detection::Detection;
 use crate::forest::Parameters;
 use crate::record::{Reading, Scored};
 use crate::snapshot::Checkpoints;
 
-mod deal;
 mod judge;
 mod points;
 mod room;
@@ -40,8 +40,10 @@ mod state;
 mod tests;
 mod trees;
 
-use deal::Deal;
 pub use room::Room;
+
+/// What a key's owner does with a reading besides, in trees: by the seconds of the operators in a replay with one worker.
+const OWNERS_WORK: usize = 10;
 
 /// Scores every reading with the forest of its `key`; those that `detection` finds anomalous get an attribution and their threshold.
 pub fn score<'scope>(
@@ -52,7 +54,7 @@ pub fn score<'scope>(
     room: &Room,
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, Scored> {
-    let deal = Deal::new(&readings.scope(), parameters.trees);
+    let deal = Deal::new(&readings.scope(), parameters.trees, OWNERS_WORK);
     let state::State {
         sources,
         trees,

@@ -1,32 +1,43 @@
 //! `score_windows`: how strange a window is among all windows of its grouping.
 //!
 //! One forest per grouping over the windows' means. It sees revision 0 of each window, in the order in which windows become
-//! complete and, of those that do so together, by start and key.
+//! complete and, of those that do so together, by start and key. Its trees are dealt out to all workers, as those of readings are
+//! ([`score`](super::score)): the windows of all devices become complete with the same reading, and one worker's work would hold all up.
+//!
+//! ```text
+//!  by grouping              by tree                  by grouping
+//!  windows ─ WindowPoints ─┬─ points ─ ScoreWindows ─ shares ─ FinishWindows ─ windows
+//!                          └──────────── epoch ────────────────────┘
+//! ```
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
-use super::barrier::{Barrier, Share, StateOf, earliest, restore};
+use super::deal::{Deal, Share, Shares};
 use super::stash::Stash;
-use crate::forest::{DeviceMemory, Forest, KeyMemory, Parameters};
+use super::wire::Plain;
+use crate::forest::{Parameters, Whole};
 use crate::record::WindowRow;
-use crate::snapshot::{Checkpoints, Entry, Flaw, SnapshotError, decode, encode, whole};
+use crate::snapshot::Checkpoints;
 
-/// A grouping's forest, and the means that stand in for missing ones.
-struct OfGrouping {
-    forest: Forest,
-    memory: KeyMemory,
-    /// Since the last commit.
-    changed: bool,
-}
+mod points;
+mod state;
+mod trees;
 
-/// Of how the parts are laid out; what the forest writes has a version of its own.
-const VERSION: u8 = 1;
-const NAME: &str = "the windows' forests";
+use points::Epoch;
+
+/// Windows that are scored before the worker's other steps have their turn, a millisecond's work.
+const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
+
+/// The same in a replay, where nobody waits.
+const AT_ONCE_IN_A_REPLAY: usize = 8 * AT_ONCE;
+
+/// What a grouping's owner does with a window besides, in trees: by the seconds of the operators in a replay with one worker.
+const OWNERS_WORK: usize = 2;
 
 /// Sets `window_score` of the windows' first revisions. `names` are the groupings' names; `parameters.shingle` must be 1.
 pub fn score_windows<'scope>(
@@ -35,132 +46,64 @@ pub fn score_windows<'scope>(
     parameters: Parameters,
     checkpoints: Option<&Checkpoints>,
 ) -> Rows<'scope, WindowRow> {
-    let by_grouping = Exchange::new(|window: &WindowRow| window.grouping as u64);
-    let scope = windows.scope();
-    let mut groupings = restored(checkpoints, &names, &parameters, Share::of(&scope));
-    let mut stash = Stash::<WindowRow>::default();
-    let at_once = if checkpoints.is_some() {
-        AT_ONCE
-    } else {
-        AT_ONCE_IN_A_REPLAY
-    };
-    windows.unary_frontier::<Windows, _, _, _>(by_grouping, "ScoreWindows", |capability, info| {
-        let activator = scope.activator_for(info.address);
-        let mut barrier = Barrier::new(checkpoints, capability);
-        // An epoch's windows, and how many of them are scored.
-        let mut at_hand: Option<(_, Vec<WindowRow>, usize)> = None;
-        move |(input, frontier), output| {
-            stash.fill(input);
-            let begin = || {
-                let ([capability], mut windows) = stash.complete(frontier)?;
-                barrier.before(*capability.time(), || changes(&mut groupings, &names));
-                let order = |w: &WindowRow| (w.grouping, w.completed_at, w.start);
-                windows.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
-                Some((capability, windows, 0))
-            };
-            let Some((capability, mut windows, scored)) = at_hand.take().or_else(begin) else {
-                return barrier.passed(earliest([frontier]), || changes(&mut groupings, &names));
-            };
-            let next = windows.len().min(scored + at_once);
-            for same in windows[scored..next].chunk_by_mut(|a, b| a.grouping == b.grouping) {
-                let grouping = groupings
-                    .entry(same[0].grouping)
-                    .or_insert_with_key(|grouping| OfGrouping {
-                        forest: Forest::new(&parameters, &seed(&names[*grouping])),
-                        memory: KeyMemory::new(&parameters),
-                        changed: false,
-                    });
-                grouping.score(same, &parameters);
-            }
-            match next == windows.len() {
-                true => output.session(&capability).give_container(&mut windows),
-                false => at_hand = Some((capability, windows, next)),
-            }
-            activator.activate();
-        }
-    })
+    let deal = Deal::new(&windows.scope(), parameters.trees, OWNERS_WORK);
+    let names = Rc::from(names);
+    let state::State { groupings, trees } = state::restored(checkpoints, &names, &parameters, deal);
+    let (points, epochs) = points::points(windows, names, &parameters, deal, groupings, checkpoints);
+    let shares = trees::score(points, trees, checkpoints);
+    finish(epochs, shares, Whole::new(&parameters))
 }
 
-/// Windows that are scored before the worker's other steps have their turn, a millisecond's work: the windows of all devices become
-/// complete at once, and readings that come meanwhile wait for no more than that at each of their own steps.
-const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
+/// The windows with what all trees say of them: an epoch knows how many answers it is owed, and goes on when so many have come.
+fn finish<'scope>(epochs: Rows<'scope, Epoch>, shares: Shares<'scope>, whole: Whole) -> Rows<'scope, WindowRow> {
+    let by_owner = ExchangeCore::<CapacityContainerBuilder<Plain<Share>>, _>::new(|share: &Share| u64::from(share.to));
+    let (mut epochs_held, mut shares_held) = (Stash::<Epoch>::default(), Stash::<Share>::default());
+    epochs.binary::<_, CapacityContainerBuilder<Vec<WindowRow>>, _, _, _, _>(
+        shares,
+        Pipeline,
+        by_owner,
+        "FinishWindows",
+        |_, _| {
+            move |epochs, shares, output| {
+                epochs_held.fill(epochs);
+                shares_held.fill(shares);
+                while let Some(([capability], epochs)) = epochs_held.due(|time, epochs| {
+                    shares_held.count(time) == epochs.iter().map(|epoch| epoch.shares).sum::<usize>()
+                }) {
+                    let shares = shares_held.take(*capability.time());
+                    for epoch in epochs {
+                        output
+                            .session(&capability)
+                            .give_container(&mut epoch.finish(&shares, whole));
+                    }
+                }
+            }
+        },
+    )
+}
 
-/// The same in a replay, where nobody waits.
-const AT_ONCE_IN_A_REPLAY: usize = 8 * AT_ONCE;
+impl Epoch {
+    fn finish(self, shares: &[Share], whole: Whole) -> Vec<WindowRow> {
+        let mut sums = vec![0.0; self.with_point.len()];
+        for share in shares {
+            sums[share.place as usize] += share.sum;
+        }
+        let mut windows = self.windows;
+        for (at, sum) in self.with_point.into_iter().zip(sums) {
+            windows[at].window_score = whole.score(sum);
+        }
+        windows
+    }
+}
 
-type Windows = CapacityContainerBuilder<Vec<WindowRow>>;
-type Groupings = HashMap<usize, OfGrouping>;
+/// Which worker owns a grouping.
+fn route(grouping: usize) -> u64 {
+    grouping as u64
+}
 
 /// What decides the random numbers of a grouping's forest.
 fn seed(name: &str) -> Vec<u8> {
     format!("windows by {name}").into_bytes()
-}
-
-/// What has changed since it was asked for the last time.
-fn changes(groupings: &mut Groupings, names: &[String]) -> Vec<Entry> {
-    let changed = groupings.iter_mut().filter(|(_, of)| of.changed);
-    let entries = changed.flat_map(|(grouping, of)| {
-        of.changed = false;
-        let (mut forest, mut memory) = (vec![VERSION], vec![VERSION]);
-        of.forest.write_state(&mut forest);
-        of.memory.write_state(&mut memory);
-        [(false, forest), (true, memory)].map(|(is_memory, value)| {
-            let key = encode(None, &(&names[*grouping], is_memory));
-            Entry::put(StateOf::ScoreWindows as u8, key, value)
-        })
-    });
-    entries.collect()
-}
-
-/// What an earlier run has left, as far as it is this worker's. A grouping is known by its name.
-fn restored(checkpoints: Option<&Checkpoints>, names: &[String], parameters: &Parameters, share: Share) -> Groupings {
-    let mut groupings = Groupings::new();
-    restore(checkpoints, StateOf::ScoreWindows, |key, value| {
-        let (name, is_memory): (String, bool) = decode(NAME, None, key)?;
-        let Some(grouping) = names.iter().position(|known| *known == name) else {
-            let flaw = Flaw::Settings("windows.groupings");
-            return Err(SnapshotError::Value { of: NAME, flaw });
-        };
-        if !share.has(grouping as u64) {
-            return Ok(());
-        }
-        let value = whole(NAME, VERSION, value)?;
-        let failed = |e| SnapshotError::of(NAME, e);
-        let of = groupings.entry(grouping).or_insert_with(|| OfGrouping {
-            forest: Forest::new(parameters, &seed(&name)),
-            memory: KeyMemory::new(parameters),
-            changed: false,
-        });
-        match is_memory {
-            true => of.memory = KeyMemory::read_state(parameters, value).map_err(failed)?,
-            false => of.forest = Forest::read_state(parameters, &seed(&name), value).map_err(failed)?,
-        }
-        Ok(())
-    });
-    groupings
-}
-
-impl OfGrouping {
-    fn score(&mut self, windows: &mut [WindowRow], parameters: &Parameters) {
-        let (mut points, mut with_point) = (Vec::new(), Vec::new());
-        for (place, window) in windows.iter().enumerate().filter(|(_, window)| window.revision == 0) {
-            let means: Vec<f64> = window.measures.iter().map(|m| m.mean().unwrap_or(f64::NAN)).collect();
-            if means.iter().all(|mean| mean.is_nan()) {
-                continue;
-            }
-            // A window has no window before it: a missing mean is the grouping's, not the key's last one.
-            if let Some(point) = DeviceMemory::new(parameters.measures, 1).point(&means, &mut self.memory) {
-                points.extend_from_slice(point);
-                with_point.push(place);
-            }
-        }
-        self.changed |= !with_point.is_empty();
-        let mut scored = Vec::with_capacity(with_point.len());
-        self.forest.score_batch(&points, f64::INFINITY, &mut scored);
-        for (place, scored) in with_point.into_iter().zip(scored) {
-            windows[place].window_score = scored.score;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -170,7 +113,7 @@ mod tests {
 
     use super::super::replay::{Life, Plan, replay, replay_lives};
     use super::*;
-    use crate::forest::{Normalise, Scoring};
+    use crate::forest::{DeviceMemory, Forest, KeyMemory, Normalise, Scoring};
     use crate::record::{Key, Statistics};
 
     const NAMES: [&str; 2] = ["manufacturer", "device_id"];

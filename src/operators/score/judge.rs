@@ -10,14 +10,14 @@ use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::super::barrier::{Barrier, earliest};
+use super::super::deal::{Asked, Deal, MeasurePart, Share, Shares};
 use super::super::stash::Stash;
 use super::super::tap::tap;
 use super::super::wire::Plain;
 use super::super::{Rows, route_key};
-use super::deal::{Asked, Deal, MeasurePart, Share};
 use super::points::{Epoch, Finding, Strange};
 use super::state;
-use super::trees::{MeasureParts, Questions, Shares};
+use super::trees::{MeasureParts, Questions};
 use crate::detection::{Rule, Threshold};
 use crate::forest::{Parameters, Part, Whole};
 use crate::record::{Key, Scored};

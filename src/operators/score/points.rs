@@ -9,11 +9,11 @@ use std::collections::hash_map::Entry;
 use timely::dataflow::channels::pact::Exchange;
 
 use super::super::barrier::{Barrier, earliest};
+use super::super::deal::{Deal, Points};
 use super::super::fork::fork_holding;
 use super::super::grouping::Grouping;
 use super::super::stash::Stash;
 use super::super::{Rows, route_key};
-use super::deal::{Deal, Points};
 use super::room::{Room, Tenants};
 use super::state;
 use crate::cluster::halt;
@@ -121,19 +121,17 @@ pub(super) fn points<'scope>(
                     let seen = sources.keys.get(&key).map_or(0, |of_key| of_key.seen);
                     let (first, place) = (seen, epoch.points as u32);
                     let values = sources.take(&key, &readings, &ranges, &parameters, account, &mut epoch);
-                    epoch.shares += (epoch.points - place as usize) * deal.workers(route_key(&key)).count();
-                    deliver(
-                        Points {
-                            to: 0,
-                            from: deal.me(),
-                            place,
-                            key,
-                            first,
-                            values,
-                        },
-                        deal,
-                        &mut points,
-                    );
+                    let route = route_key(&key);
+                    epoch.shares += (epoch.points - place as usize) * deal.workers(route).count();
+                    let of_key = Points {
+                        to: 0,
+                        from: deal.me(),
+                        place,
+                        key,
+                        first,
+                        values,
+                    };
+                    of_key.deliver(route, deal, &mut points);
                 }
                 points_out.session(&points_at).give_container(&mut points);
                 epochs_out.session(&epoch_at).give(epoch);
@@ -145,17 +143,6 @@ pub(super) fn points<'scope>(
             barrier.ahead(|at_most| state::changed_sources(&mut sources, at_most));
         }
     })
-}
-
-/// To all who have trees of the key.
-fn deliver(points: Points, deal: Deal, out: &mut Vec<Points>) {
-    if points.values.is_empty() {
-        return;
-    }
-    let mut workers = deal.workers(route_key(&points.key));
-    let last = workers.next();
-    out.extend(workers.map(|to| Points { to, ..points.clone() }));
-    out.extend(last.map(|to| Points { to, ..points }));
 }
 
 impl Epoch {

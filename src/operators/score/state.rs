@@ -9,8 +9,8 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::super::barrier::{StateOf, restore};
+use super::super::deal::Deal;
 use super::super::route_key;
-use super::deal::Deal;
 use super::judge::{self, Thresholds};
 use super::points::{OfKey, Sources};
 use super::room::Room;

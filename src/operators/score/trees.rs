@@ -13,25 +13,20 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, ExchangeCore};
 use timely::dataflow::operators::Operator;
-use timely::progress::frontier::MutableAntichain;
 
-use super::super::barrier::{Barrier, earliest};
+use super::super::barrier::{Barrier, TREE, earliest, may_take};
+use super::super::deal::{Asked, Deal, MeasurePart, Points, Share, Shares};
 use super::super::grouping::key_bytes;
 use super::super::stash::Stash;
 use super::super::wire::Plain;
 use super::super::{Rows, route_key};
-use super::deal::{Asked, Deal, MeasurePart, Points, Share};
 use super::room::{Room, Tenants};
 use super::state;
 use crate::cluster::halt;
 use crate::forest::{Before, ForestPart, Parameters, Part, Spare};
 use crate::record::Key;
 use crate::snapshot::{Checkpoints, Entry, SnapshotError, decode, encode};
-use crate::source::{Time, commit_of, end_of_commit};
-
-/// Ahead of a commit's end a tree goes instead of so many other entries. It is the work of eight; but most trees change several times a
-/// second, and what changes again goes again.
-const TREE: usize = 32;
+use crate::source::Time;
 
 /// A worker's trees, shared by the two steps that need them.
 pub(super) struct Trees {
@@ -67,8 +62,6 @@ struct Batch {
     stand: usize,
 }
 
-/// What Score sends: shares of scores.
-pub(super) type Shares<'scope> = Stream<'scope, Time, Plain<Share>>;
 /// What Judge sends: whose attributions are wanted.
 pub(super) type Questions<'scope> = Stream<'scope, Time, Plain<Asked>>;
 /// What Explain sends: shares of attributions.
@@ -141,13 +134,6 @@ pub(super) fn explain<'scope>(asked: Questions<'scope>, trees: Rc<RefCell<Trees>
             trees.forget(|open| !frontier.less_equal(&open));
         }
     })
-}
-
-/// Whether points of this epoch may be taken, although more of it may come: a key's come in order, all of them from its owner, and
-/// another key's are nothing to it. But no points of an earlier commit may be behind, since the state is handed over as of its end.
-fn may_take(time: Time, frontier: &MutableAntichain<Time>) -> bool {
-    let before = commit_of(time).checked_sub(1).map(end_of_commit);
-    before.is_none_or(|before| !frontier.less_equal(&before))
 }
 
 impl Trees {

@@ -1,6 +1,6 @@
 //! Who has which trees of a key's forest, and what the workers tell each other about them.
 //!
-//! A key has an owner, as everywhere, whose work with a record is more than its trees: it makes the points, judges them and writes the
+//! A key has an owner, as everywhere, whose work with a point is more than its trees: it makes the points, judges them and writes the
 //! rows. That is counted as if it were trees, and the key's trees are dealt so that all workers have as much to do: else the owner of
 //! more keys than the others is who all wait for.
 //! But for the points themselves all that travels is plain rows, of a length that is a multiple of 8 bytes, as timely aligns messages.
@@ -9,13 +9,11 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
-use timely::dataflow::Scope;
+use timely::dataflow::{Scope, Stream};
 
+use super::wire::Plain;
 use crate::record::Key;
 use crate::source::Time;
-
-/// What an owner does with a record besides, in trees: by the seconds of the operators in a replay with one worker.
-const OWNERS_WORK: usize = 10;
 
 /// How trees are dealt out.
 #[derive(Clone, Copy)]
@@ -23,14 +21,17 @@ pub(super) struct Deal {
     worker: u64,
     workers: u64,
     trees: usize,
+    owners_work: usize,
 }
 
 impl Deal {
-    pub(super) fn new(scope: &Scope<'_, Time>, trees: usize) -> Deal {
+    /// `owners_work` is what an owner does with a point besides, in trees.
+    pub(super) fn new(scope: &Scope<'_, Time>, trees: usize, owners_work: usize) -> Deal {
         Deal {
             worker: scope.index() as u64,
             workers: scope.peers() as u64,
             trees,
+            owners_work,
         }
     }
 
@@ -41,6 +42,7 @@ impl Deal {
             worker: 0,
             workers: 1,
             trees,
+            owners_work: 0,
         }
     }
 
@@ -68,7 +70,7 @@ impl Deal {
     /// The trees of the worker so many behind a key's owner.
     fn trees_of(self, behind: u64) -> Range<usize> {
         let (behind, workers) = (behind as usize, self.workers as usize);
-        let owners = ((self.trees + OWNERS_WORK) / workers).saturating_sub(OWNERS_WORK);
+        let owners = ((self.trees + self.owners_work) / workers).saturating_sub(self.owners_work);
         // where the share of the worker so many behind the first of the others begins
         let begin = |at: usize| owners + (self.trees - owners) * at / (workers - 1);
         match behind {
@@ -78,7 +80,7 @@ impl Deal {
     }
 }
 
-/// A key's points of one epoch, in source order, for a worker that has trees of it.
+/// A key's points of one epoch, in order, for a worker that has trees of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Points {
     pub(super) to: u32,
@@ -91,6 +93,22 @@ pub(super) struct Points {
     pub(super) first: u64,
     pub(super) values: Vec<f32>,
 }
+
+impl Points {
+    /// To all who have trees of the key with this route.
+    pub(super) fn deliver(self, route: u64, deal: Deal, out: &mut Vec<Points>) {
+        if self.values.is_empty() {
+            return;
+        }
+        let mut workers = deal.workers(route);
+        let last = workers.next();
+        out.extend(workers.map(|to| Points { to, ..self.clone() }));
+        out.extend(last.map(|to| Points { to, ..self }));
+    }
+}
+
+/// What Score sends: shares of scores.
+pub(super) type Shares<'scope> = Stream<'scope, Time, Plain<Share>>;
 
 /// What some trees add to the score of the point at a place; NaN: none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
@@ -127,7 +145,6 @@ mod tests {
     use timely::bytes::arc::BytesMut;
     use timely::dataflow::channels::ContainerBytes;
 
-    use super::super::super::wire::Plain;
     use super::*;
 
     fn comes_back<T: Pod + PartialEq + std::fmt::Debug>(rows: Vec<T>) {
@@ -153,9 +170,9 @@ mod tests {
 
         #[test]
         fn every_tree_is_somebodys_and_nobody_has_much_more_to_do_than_another(
-            route: u64, workers in 1u64..20, trees in 1usize..200,
+            route: u64, workers in 1u64..20, trees in 1usize..200, owners_work in 0usize..20,
         ) {
-            let deals: Vec<Deal> = (0..workers).map(|worker| Deal { worker, workers, trees }).collect();
+            let deals: Vec<Deal> = (0..workers).map(|worker| Deal { worker, workers, trees, owners_work }).collect();
             let mut dealt: Vec<usize> = deals.iter().flat_map(|deal| deal.trees(route)).collect();
             dealt.sort_unstable();
             prop_assert_eq!(dealt, (0..trees).collect::<Vec<_>>());
@@ -163,8 +180,8 @@ mod tests {
             let (least, most) = of_others.fold((usize::MAX, 0), |(least, most), count| (least.min(count), most.max(count)));
             prop_assert!(most <= least.saturating_add(1));
             let owner = deals.iter().find(|deal| deal.owns(route)).expect("one of them").trees(route).len();
-            let owner_has_enough = owner == 0 && least <= OWNERS_WORK;
-            prop_assert!(workers == 1 || owner_has_enough || least.abs_diff(owner + OWNERS_WORK) <= 1);
+            let owner_has_enough = owner == 0 && least <= owners_work;
+            prop_assert!(workers == 1 || owner_has_enough || least.abs_diff(owner + owners_work) <= 1);
             let mut having: Vec<u32> = deals[0].workers(route).collect();
             having.sort_unstable();
             let want = deals.iter().filter(|deal| !deal.trees(route).is_empty());
