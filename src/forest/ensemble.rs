@@ -44,8 +44,6 @@ pub struct Forest {
     /// Decides how fast the scores come, and no bit of them.
     pub(super) kernel: Kernel,
     pub(super) seen: u64,
-    /// What `seen` was when [`Forest::take_changed`] was last asked; `None` before.
-    asked: Option<u64>,
     pub(super) trees: Vec<Tree>,
 }
 
@@ -68,7 +66,6 @@ impl Forest {
             scale: Scale::new(&parameters),
             kernel: Kernel::fastest(),
             seen: 0,
-            asked: None,
             trees: indices
                 .map(|index| Tree::new(&parameters, random.of_tree(index)))
                 .collect(),
@@ -93,21 +90,10 @@ impl Forest {
         self.seen
     }
 
-    /// Whether the forest has changed since this was last asked. A new forest has, one just read from its state has not.
-    pub fn take_changed(&mut self) -> bool {
-        self.asked.replace(self.seen) != Some(self.seen)
-    }
-
-    /// What must be the same for what was learned to be of use, as numbers.
-    pub(super) fn learned_with(&self) -> [u64; 6] {
-        self.learned_with_of(0)
-    }
-
-    /// The same with what names the tree at this place.
-    pub(super) fn learned_with_of(&self, tree: usize) -> [u64; 6] {
+    /// What must be the same for what the tree at this place has learned to be of use, as numbers, the last of them its name.
+    pub(super) fn learned_with(&self, tree: usize) -> [u64; 5] {
         let tree = &self.trees[tree];
         [
-            self.trees.len() as u64,
             self.sample_size,
             self.measures as u64,
             self.dimensions as u64,

@@ -1,13 +1,13 @@
-//! What a forest and the memories beside it have learned, as bytes that outlive the process. In: a forest, a key's memory or a
+//! What a forest's trees and the memories beside them have learned, as bytes that outlive the process. In: a tree, a key's memory or a
 //! device's; out: bytes, and from those the same again: what a restored one says next is equal to the last bit.
 //!
 //! The bytes hold what was learned and not how it lies in memory: whole numbers as LEB128, floats as their little-endian bits,
 //! framed as `kind (1 byte), format (1), content, xxh3-64 of all before (8)`. Content is checked on reading down to
 //! each tree, so no bytes whatsoever lead to a panic, now or at a later point.
 
-mod ensemble;
 mod memory;
 mod part;
+mod tree;
 
 use std::fmt;
 
@@ -52,7 +52,6 @@ impl std::error::Error for StateError {}
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Kind {
-    Forest = b'F',
     Tree = b'T',
     Key = b'K',
     Device = b'D',
@@ -67,7 +66,7 @@ fn write_framed(kind: Kind, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>
     out.extend(checksum.to_le_bytes());
 }
 
-fn write_number(mut value: u64, out: &mut Vec<u8>) {
+pub(super) fn write_number(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

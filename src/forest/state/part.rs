@@ -37,7 +37,7 @@ impl ForestPart {
     }
 
     fn state_of(&self, at: usize) -> Vec<u8> {
-        let [_, parameters @ ..] = self.forest.learned_with_of(at);
+        let parameters = self.forest.learned_with(at);
         let mut state = Vec::new();
         write_framed(Kind::Tree, &mut state, |out| {
             for parameter in parameters {
@@ -61,7 +61,7 @@ impl ForestPart {
             .position(|(own, _)| *own == index)
             .ok_or(StateError::Other)?;
         let mut reader = Reader::framed(Kind::Tree, bytes)?;
-        let [_, parameters @ ..] = self.forest.learned_with_of(at);
+        let parameters = self.forest.learned_with(at);
         for parameter in parameters {
             reader.same(parameter)?;
         }

@@ -52,7 +52,7 @@ fn run(kernel: Kernel, parameters: &Parameters, points: &[f32], sizes: &[usize],
             break;
         }
     }
-    forest.write_state(&mut state);
+    forest.trees.iter().for_each(|tree| tree.write(&mut state));
     (bits(&out), state)
 }
 
