@@ -49,12 +49,20 @@ impl Entry {
         let identity = self.identity.as_ref().map_or(0, |identity| identity.sealed.len() + 32);
         self.payload.len() + identity + 16
     }
+
+    /// As many as [`encode`] makes of it beside the topic.
+    fn encoded(&self) -> usize {
+        let identity = self.identity.as_ref().map_or(0, |identity| {
+            28 + identity.patient.len() + 8 * identity.pieces.len() + identity.sealed.len()
+        });
+        25 + self.payload.len() + identity
+    }
 }
 
 /// The entries as bytes. Topics are written once.
 pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
     let mut topics: Vec<&str> = Vec::new();
-    let mut body = Vec::with_capacity(entries.iter().map(Entry::bytes).sum::<usize>() + 64);
+    let mut body = Vec::with_capacity(64 + entries.iter().map(Entry::encoded).sum::<usize>());
     let mut places = Vec::with_capacity(entries.len());
     for entry in entries {
         let known = topics.iter().rposition(|topic| *topic == entry.topic);

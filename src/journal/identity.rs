@@ -40,12 +40,12 @@ impl Separator {
         let mut entry = Entry {
             received,
             topic: topic.to_owned(),
-            payload: Vec::new(),
+            payload: Vec::with_capacity(payload.len()),
             length,
             identity: None,
         };
         let Some(found) = self.parser.identity_places(payload, topic) else {
-            entry.payload = payload.to_vec();
+            entry.payload.extend_from_slice(payload);
             return Ok(entry);
         };
         let (mut cut, mut pieces, mut end) = (Vec::new(), Vec::with_capacity(found.places.len()), 0);

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::InputFile;
 use super::records::Found;
 use crate::devices::DeviceChange;
@@ -47,6 +49,8 @@ pub struct Chunk {
     /// Position of the first record.
     pub(super) first_position: u64,
     pub(super) bytes: Vec<u8>,
+    /// Who fills the bytes' buffer again, once the chunk is done with.
+    pub(super) spent: Option<Sender<Vec<u8>>>,
     pub(super) lines: Vec<Line>,
     pub(super) files: Arc<[InputFile]>,
     /// Where the records do not follow each other: the record's place among the lines, and its position.
@@ -87,12 +91,13 @@ impl Record<'_> {
 }
 
 impl Chunk {
-    /// With room for so many bytes of records.
-    pub(super) fn new(first_position: u64, files: &Arc<[InputFile]>, bytes: usize) -> Chunk {
+    /// Without records yet; their bytes go to `buffer`, which is empty.
+    pub(super) fn new(first_position: u64, files: &Arc<[InputFile]>, buffer: Vec<u8>) -> Chunk {
         let files = Arc::clone(files);
         Chunk {
             first_position,
-            bytes: Vec::with_capacity(bytes),
+            bytes: buffer,
+            spent: None,
             lines: Vec::new(),
             files,
             jumps: Vec::new(),
@@ -142,6 +147,16 @@ impl Chunk {
                 fault: line.fault,
             }
         })
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Some(spent) = &self.spent {
+            let mut buffer = std::mem::take(&mut self.bytes);
+            buffer.clear();
+            drop(spent.try_send(buffer)); // or it is let go of, if enough of them wait or nobody reads any more
+        }
     }
 }
 

@@ -36,6 +36,12 @@ impl Dealer {
     pub(super) fn deal(&mut self, position: u64, parts: Vec<Part>) -> (Vec<Chunk>, u64) {
         let records: usize = parts.iter().map(|part| part.records.len()).sum();
         let share = records.div_ceil(self.workers).max(1);
+        let payloads = parts
+            .iter()
+            .flat_map(|part| &part.records)
+            .map(|arrived| arrived.payload.len());
+        let whole: usize = payloads.sum();
+        let room = whole / self.workers + whole / 16; // a little more than most get: a buffer that has to grow is copied
         let mut records = parts
             .into_iter()
             .flat_map(|part| (part.position..).zip(part.records))
@@ -46,7 +52,7 @@ impl Dealer {
             let first = records.peek().map_or(position, |(position, _)| *position);
             // The first one also tells where the epoch begins.
             let first = if chunks.is_empty() { position } else { first };
-            let mut chunk = Chunk::new(first, &self.topics, 0);
+            let mut chunk = Chunk::new(first, &self.topics, Vec::with_capacity(room));
             for (position, arrived) in records.by_ref().take(share) {
                 chunk.go_on_at(position);
                 let length = arrived.length;

@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
+
 use super::order::{Sequence, Timed};
 use super::pace::Pace;
 use super::records::{ReadError, Reading};
@@ -73,6 +75,8 @@ pub struct Reader {
     finished: bool,
     /// Bytes of the largest chunk so far: what the next one is made ready for.
     largest: usize,
+    /// Buffers of chunks that are done with: it takes longer to get megabytes of fresh memory than to fill them.
+    spent: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
 }
 
 impl Reader {
@@ -91,6 +95,7 @@ impl Reader {
             true => Order::Times(Timed::new(inputs, &files, &with)),
             false => Order::Files(Sequence::new(&files, 0..files.len(), &with)),
         };
+        let spent = bounded(2 * cut.mine.len().max(1));
         Reader {
             cut,
             files,
@@ -104,6 +109,7 @@ impl Reader {
             commit_bytes: 0,
             finished: false,
             largest: 0,
+            spent,
         }
     }
 
@@ -130,11 +136,7 @@ impl Reader {
         let mut chunks: Vec<Chunk> = Vec::with_capacity(self.cut.mine.len());
         for worker in self.cut.mine.clone() {
             // Positions are known beforehand: every worker's chunk but the last read is full.
-            chunks.push(Chunk::new(
-                self.position + worker as u64 * share,
-                &self.files,
-                self.largest,
-            ));
+            chunks.push(self.chunk(self.position + worker as u64 * share));
         }
         let (mut records, mut bytes) = (0, 0);
         while records < self.cut.epoch_records && bytes < EPOCH_BYTES && !self.commit_is_full() {
@@ -166,6 +168,14 @@ impl Reader {
         self.progress.come_to(self.position);
         let due = self.pace.map(|pace| pace.due());
         Ok(Some(Epoch { time, chunks, due }))
+    }
+
+    fn chunk(&self, first_position: u64) -> Chunk {
+        let (give, take) = &self.spent;
+        let buffer = take.try_recv().unwrap_or_else(|_| Vec::with_capacity(self.largest));
+        let mut chunk = Chunk::new(first_position, &self.files, buffer);
+        chunk.spent = Some(give.clone());
+        chunk
     }
 
     fn commit_is_full(&self) -> bool {

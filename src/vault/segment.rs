@@ -99,7 +99,8 @@ fn nonce(number: u64) -> aes_gcm::Nonce<aes_gcm::aes::cipher::typenum::U12> {
 pub type DataKeyId = [u8; 16];
 
 fn associated_data(id: &DataKeyId, patient: &str) -> Vec<u8> {
-    let mut data = vec![FORMAT_VERSION, b'j'];
+    let mut data = Vec::with_capacity(2 + id.len() + patient.len());
+    data.extend_from_slice(&[FORMAT_VERSION, b'j']);
     data.extend_from_slice(id);
     data.extend_from_slice(patient.as_bytes());
     data
