@@ -2,7 +2,7 @@
 //!
 //! Much of what one thread makes another lets go of: with the system's allocator a live run takes a seventh more processor time.
 //! Every epoch lets go of nearly all it has taken, and the next one takes as much again: with mimalloc's own second of patience a
-//! replay spends a twentieth to a tenth of its time on getting the same pages back, zeroed.
+//! replay spends a fourteenth to a seventh of its time on getting the same pages back, zeroed (and keeps 40 MB less).
 //! The tests of the library keep the system's allocator.
 
 #![allow(unsafe_code)]
@@ -17,8 +17,11 @@ const PURGE_DELAY: mi_option_t = 15;
 
 const HALF_A_MINUTE: std::ffi::c_long = 30_000;
 
-/// To be called first of all. `MIMALLOC_PURGE_DELAY` in the environment has no effect behind it.
+/// To be called first of all. Who sets `MIMALLOC_PURGE_DELAY` in the environment knows better.
 pub fn keep_what_is_free() {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_some() {
+        return;
+    }
     // SAFETY: mimalloc stores the number for an option that it has, and takes any number for it at any time.
     unsafe { mi_option_set(PURGE_DELAY, HALF_A_MINUTE) };
 }
