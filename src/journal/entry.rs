@@ -211,6 +211,13 @@ pub(super) mod tests {
         }
 
         #[test]
+        fn an_entry_takes_as_many_bytes_as_are_reckoned_with(entry in entry()) {
+            // beside how many topics and entries there are, and the topic with its length
+            let beside = 4 + 4 + 4 + entry.topic.len();
+            prop_assert_eq!(encode(std::slice::from_ref(&entry)).len(), beside + entry.encoded());
+        }
+
+        #[test]
         fn no_bytes_make_it_panic_and_a_cut_is_noticed(
             entries in prop::collection::vec(entry(), 1..5), cut in any::<prop::sample::Index>(), noise in any::<Vec<u8>>(),
         ) {

@@ -107,7 +107,7 @@ impl Points {
     }
 }
 
-/// What Score sends: shares of scores.
+/// Shares of scores, on their way to the owners.
 pub(super) type Shares<'scope> = Stream<'scope, Time, Plain<Share>>;
 
 /// What some trees add to the score of the point at a place; NaN: none yet.
@@ -117,6 +117,15 @@ pub(super) struct Share {
     pub(super) to: u32,
     pub(super) place: u32,
     pub(super) sum: f64,
+}
+
+/// What all trees together say of an epoch's so many points, by place.
+pub(super) fn sums(shares: &[Share], points: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; points];
+    for share in shares {
+        sums[share.place as usize] += share.sum;
+    }
+    sums
 }
 
 /// Asks for the attribution of the point at a place, among those that came from the asking worker.

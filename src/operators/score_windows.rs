@@ -17,7 +17,7 @@ use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
-use super::deal::{Deal, Share, Shares};
+use super::deal::{Deal, Share, Shares, sums};
 use super::stash::Stash;
 use super::wire::Plain;
 use crate::forest::{Parameters, Whole};
@@ -29,12 +29,6 @@ mod state;
 mod trees;
 
 use points::Epoch;
-
-/// Windows that are scored before the worker's other steps have their turn, a millisecond's work.
-const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
-
-/// The same in a replay, where nobody waits.
-const AT_ONCE_IN_A_REPLAY: usize = 8 * AT_ONCE;
 
 /// What a grouping's owner does with a window besides, in trees: by the seconds of the operators in a replay with one worker.
 const OWNERS_WORK: usize = 2;
@@ -54,7 +48,7 @@ pub fn score_windows<'scope>(
     finish(epochs, shares, Whole::new(&parameters))
 }
 
-/// The windows with what all trees say of them: an epoch knows how many answers it is owed, and goes on when so many have come.
+/// In: an epoch's windows, and the shares of their scores. Out: the windows with their scores. An epoch knows how many answers it is owed, and goes on when so many have come.
 fn finish<'scope>(epochs: Rows<'scope, Epoch>, shares: Shares<'scope>, whole: Whole) -> Rows<'scope, WindowRow> {
     let by_owner = ExchangeCore::<CapacityContainerBuilder<Plain<Share>>, _>::new(|share: &Share| u64::from(share.to));
     let (mut epochs_held, mut shares_held) = (Stash::<Epoch>::default(), Stash::<Share>::default());
@@ -84,10 +78,7 @@ fn finish<'scope>(epochs: Rows<'scope, Epoch>, shares: Shares<'scope>, whole: Wh
 
 impl Epoch {
     fn finish(self, shares: &[Share], whole: Whole) -> Vec<WindowRow> {
-        let mut sums = vec![0.0; self.with_point.len()];
-        for share in shares {
-            sums[share.place as usize] += share.sum;
-        }
+        let sums = sums(shares, self.with_point.len());
         let mut windows = self.windows;
         for (at, sum) in self.with_point.into_iter().zip(sums) {
             windows[at].window_score = whole.score(sum);

@@ -1,8 +1,8 @@
 //! The state of a tree. In: a [`Tree`]; out: bytes, and back.
 //!
-//! They are the event it draws random numbers for, the next step it takes, the step from which on its weights
-//! count time, its cuts from the root down (a leaf is its point), and
-//! the sample in the order of its heap, as weights and the places of their leaves in that walk. Masses and boxes follow from these.
+//! They are the event it draws random numbers for, the next step it takes, the step from which on its weights count time, its cuts
+//! from the root down (a leaf is its point), and the sample in the order of its heap, as weights and the places of their leaves in
+//! that walk. Masses and boxes follow from these.
 
 use super::super::bounds::{self, coordinate};
 use super::super::cut_tree::{ALONE, BEHIND, CutTree, Held, Leaf, Link, NONE, Node};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::state::write_number;
-use super::super::{DeviceMemory, ForestPart, KeyMemory, Spare, StateError, Whole};
+use super::super::{DeviceMemory, ForestPart, KeyMemory, Part, Spare, StateError, Whole};
 use super::{Normalise, Parameters, Scoring};
 
 fn small(measures: usize, shingle: usize, sample_size: usize, time_decay: u64) -> Parameters {
@@ -37,15 +37,30 @@ impl Trees {
         }
     }
 
-    /// What they say of points, as bits, and take them in.
+    /// What they say of points, as bits: shares of scores, then of all attributions; and they take them in.
     fn take(&mut self, points: &[f32]) -> Vec<u64> {
-        let (mut shares, spare) = (Vec::new(), &mut Spare::default());
-        if !points.is_empty() {
-            self.part.score(self.seen, points.to_vec(), None, &mut shares);
-            self.part.settle(None, spare);
-            self.seen += (points.len() / self.dimensions) as u64;
+        let (mut said, mut spare) = (Vec::new(), Spare::default());
+        if points.is_empty() {
+            return Vec::new();
         }
-        shares.into_iter().map(f64::to_bits).collect()
+        let mut before = self.part.score(self.seen, points.to_vec(), Some(&mut spare), &mut said);
+        self.part.settle(before.as_mut(), &mut spare);
+        let scored: Vec<usize> = (0..said.len()).filter(|row| !said[*row].is_nan()).collect();
+        for row in scored {
+            let before = before.as_mut().expect("kept where there is a score");
+            let mut parts = vec![Part::default(); self.part.forest.measures];
+            self.part.add_attribution(before, row, [].into_iter(), &mut parts);
+            said.extend(parts.iter().flat_map(|part| [part.high, part.low]));
+        }
+        self.seen += (points.len() / self.dimensions) as u64;
+        said.into_iter().map(f64::to_bits).collect()
+    }
+
+    /// How many have taken a point since this was last asked.
+    fn changed(&mut self) -> usize {
+        let mut changed = 0;
+        self.part.write_changed(usize::MAX, |_, _| changed += 1);
+        changed
     }
 
     fn state(&self) -> Vec<(usize, Vec<u8>)> {
@@ -146,7 +161,7 @@ proptest! {
         for until in cuts {
             prop_assert_eq!(restored.take(&readings[from..until]), never_saved.take(&readings[from..until]));
             restored = restored.restored().expect("its own state");
-            prop_assert!(!restored.key.take_changed());
+            prop_assert!(restored.trees.changed() == 0 && !restored.key.take_changed());
             let one = restored.trees.state();
             prop_assert_eq!(&one, &restored.restored().expect("its own state").trees.state());
             prop_assert_eq!(&one, &never_saved.trees.state(), "the state does not tell how often it was saved");
@@ -342,9 +357,9 @@ fn only_what_took_points_has_changed() {
     assert!(!learner.key.take_changed() && !learner.devices[1].take_changed());
     learner.take(&[(0, [1.0, 2.0])]);
     assert!(learner.key.take_changed() && learner.devices[0].take_changed() && !learner.devices[1].take_changed());
-    assert_eq!(learner.trees.state(), [], "the shingle is not full yet");
+    assert_eq!(learner.trees.changed(), 0, "the shingle is not full yet");
     learner.take(&[(0, [1.0, 2.0])]);
-    assert_eq!(learner.trees.state().len(), 3);
+    assert_eq!([learner.trees.changed(), learner.trees.changed()], [3, 0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::super::barrier::{Barrier, earliest};
-use super::super::deal::{Asked, Deal, MeasurePart, Share, Shares};
+use super::super::deal::{Asked, Deal, MeasurePart, Share, Shares, sums};
 use super::super::stash::Stash;
 use super::super::tap::tap;
 use super::super::wire::Plain;
@@ -121,10 +121,7 @@ pub(super) fn finish<'scope>(
 impl Epoch {
     /// Finds scores and anomalies, each key's in source order, from the shares of all trees.
     fn judge(&mut self, shares: &[Share], whole: Whole, rule: Rule, thresholds: &mut Thresholds) {
-        let mut sums = vec![0.0; self.points];
-        for share in shares {
-            sums[share.place as usize] += share.sum;
-        }
+        let sums = sums(shares, self.points);
         let ends = self.keys.iter().skip(1).map(|(_, begin)| *begin);
         let ends: Vec<usize> = ends.chain([self.candidates.len()]).collect();
         for ((key, begin), end) in self.keys.drain(..).zip(ends) {

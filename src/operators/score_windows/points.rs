@@ -3,6 +3,7 @@
 //! In: complete windows by grouping. Out: each grouping's [`Points`] for all workers that have trees of it, and the [`Epoch`] that waits
 //! for its scores here.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Exchange;
@@ -12,10 +13,16 @@ use super::super::barrier::{Barrier, earliest};
 use super::super::deal::{Deal, Points};
 use super::super::fork::fork_holding;
 use super::super::stash::Stash;
-use super::{AT_ONCE, AT_ONCE_IN_A_REPLAY, route, state};
+use super::{route, state};
 use crate::forest::{DeviceMemory, KeyMemory, Parameters};
 use crate::record::WindowRow;
 use crate::snapshot::Checkpoints;
+
+/// Windows that are scored before a worker's other steps have their turn, a millisecond's work.
+const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
+
+/// The same in a replay, where nobody waits.
+const AT_ONCE_IN_A_REPLAY: usize = 8 * AT_ONCE;
 
 /// All that makes a grouping's points, but for the windows.
 pub(super) struct OfGrouping {
@@ -69,9 +76,10 @@ pub(super) fn points<'scope>(
                 let mut from = 0;
                 while from < epoch.windows.len() {
                     let grouping = epoch.windows[from].grouping;
+                    let same = epoch.windows[from..].iter().take(at_once);
+                    let behind = from + same.take_while(|window| window.grouping == grouping).count();
                     let (first, place) = (groupings[grouping].seen, epoch.with_point.len());
-                    let of_grouping = &mut groupings[grouping];
-                    let (values, behind) = of_grouping.take(grouping, from, at_once, measures, &mut epoch);
+                    let values = groupings[grouping].take(from..behind, measures, &mut epoch);
                     epoch.shares += (epoch.with_point.len() - place) * deal.workers(route(grouping)).count();
                     let of_grouping = Points {
                         to: 0,
@@ -101,23 +109,11 @@ impl OfGrouping {
         }
     }
 
-    /// Makes points of the epoch's windows from this one on, so many and all of this grouping, as far as they are first revisions that
-    /// know of a mean; gives the points, and the window behind the last.
-    fn take(
-        &mut self,
-        grouping: usize,
-        from: usize,
-        at_once: usize,
-        measures: usize,
-        epoch: &mut Epoch,
-    ) -> (Vec<f32>, usize) {
+    /// Makes points of the windows at these places, all of this grouping, as far as they are first revisions that know of a mean.
+    fn take(&mut self, places: Range<usize>, measures: usize, epoch: &mut Epoch) -> Vec<f32> {
         let mut points = Vec::new();
-        let behind = epoch.windows.len().min(from + at_once);
-        for at in from..behind {
+        for at in places {
             let window = &epoch.windows[at];
-            if window.grouping != grouping {
-                return (points, at);
-            }
             let means: Vec<f64> = window.measures.iter().map(|m| m.mean().unwrap_or(f64::NAN)).collect();
             if window.revision > 0 || means.iter().all(|mean| mean.is_nan()) {
                 continue;
@@ -130,6 +126,6 @@ impl OfGrouping {
                 self.changed = true;
             }
         }
-        (points, behind)
+        points
     }
 }

@@ -55,14 +55,13 @@ pub(super) fn changed_memories(groupings: &mut [OfGrouping], names: &[String]) -
 /// The trees that have taken points since they were asked for the last time: all of them, or so many.
 pub(super) fn changed_trees(trees: &mut Trees, at_most: usize) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut parts = std::mem::take(&mut trees.parts);
-    for (grouping, part) in &mut parts {
-        let name = trees.name(*grouping);
+    let Trees { names, parts, .. } = trees;
+    for (grouping, part) in parts {
+        let name = &names[*grouping];
         part.write_changed(at_most.saturating_sub(entries.len()), |index, state| {
             entries.push(put(name, Part::Tree(index as u16), |out| out.extend(state)));
         });
     }
-    trees.parts = parts;
     entries
 }
 

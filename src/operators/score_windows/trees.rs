@@ -1,4 +1,6 @@
 //! Shares of scores: at every worker, by the trees that it has of the groupings' forests.
+//!
+//! In: points of windows, piece by piece. Out: these trees' share of each point's score, to the grouping's owner.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -21,7 +23,7 @@ use crate::source::Time;
 pub(super) struct Trees {
     parameters: Parameters,
     deal: Deal,
-    names: Rc<[String]>,
+    pub(super) names: Rc<[String]>,
     pub(super) parts: HashMap<usize, ForestPart>,
 }
 
@@ -79,10 +81,6 @@ impl Trees {
         }
     }
 
-    pub(super) fn name(&self, grouping: usize) -> &str {
-        &self.names[grouping]
-    }
-
     /// This worker's trees of a grouping.
     pub(super) fn part(&mut self, grouping: usize) -> &mut ForestPart {
         self.parts.entry(grouping).or_insert_with(|| {
@@ -94,9 +92,8 @@ impl Trees {
     /// Appends this worker's shares of the points' scores, and has the trees take the points in.
     pub(super) fn score(&mut self, points: Points, sums: &mut Vec<f64>) {
         let is_of = |name: &String| points.key.as_deref() == Some(name.as_str());
-        let Some(grouping) = self.names.iter().position(is_of) else {
-            return; // never: the names are those of all workers
-        };
+        let grouping = self.names.iter().position(is_of);
+        let grouping = grouping.expect("processes of a set have the same settings, and so the same groupings");
         let part = self.part(grouping);
         part.score(points.first, points.values, None, sums);
         part.settle(None, &mut Spare::default()); // nobody will ask for an attribution

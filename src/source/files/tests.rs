@@ -230,3 +230,32 @@ fn a_file_that_is_gone_is_named() {
     assert!(error.file.ends_with("file-1.jsonl"), "{}", error.file);
     assert_eq!(error.error.kind(), std::io::ErrorKind::NotFound);
 }
+
+#[test]
+fn a_chunk_that_is_done_with_leaves_its_buffer_to_a_later_one_and_none_of_its_records() {
+    let (_folder, inputs) = write(&[b"{\"of\":\"the first\"}\n{}\n".to_vec()]);
+    let cut = Cut {
+        epoch_records: 1,
+        commit_records: 10,
+        commit_bytes: 1000,
+        max_record_bytes: 100,
+        workers: 1,
+        mine: 0..1,
+    };
+    let mut reader = Reader::new(&inputs, cut, parser(), None);
+    let mut next = || {
+        reader
+            .next_epoch()
+            .expect("readable")
+            .expect("an epoch")
+            .chunks
+            .remove(0)
+    };
+    let first = next();
+    let buffer = first.bytes.as_ptr();
+    drop(first);
+    let second = next();
+    assert_eq!(second.bytes.as_ptr(), buffer);
+    assert!(second.records().map(|record| record.bytes).eq([b"{}"]));
+    assert_eq!(second.bytes, b"{}");
+}
