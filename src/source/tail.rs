@@ -196,6 +196,10 @@ impl<D: Disk> Ingest<D> {
                 thread::sleep(LOOK);
             }
             told &= self.is_full()?;
+            if flows {
+                // Before the first of the group is looked for: it would only wake this thread up to sleep on.
+                thread::sleep(may_begin.saturating_duration_since(Instant::now()));
+            }
             let first = match subscription.messages().recv_timeout(LOOK) {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -204,13 +208,7 @@ impl<D: Disk> Ingest<D> {
                     return Ok(());
                 }
             };
-            let fell_silent = match flows {
-                true => {
-                    thread::sleep(may_begin.saturating_duration_since(Instant::now()));
-                    false
-                }
-                false => fell_silent(subscription, may_begin),
-            };
+            let fell_silent = !flows && fell_silent(subscription, may_begin);
             let group = gather(first, subscription);
             may_begin = Instant::now() + self.gather;
             let quiet = if rested { STEADY } else { QUIET };

@@ -23,9 +23,9 @@ const NONCE_BYTES: usize = 12;
 /// Nonces that are drawn at once.
 const NONCES: usize = if cfg!(test) { 3 } else { 256 };
 const AUTHENTICATOR_BYTES: usize = 16;
-/// Patients whose opened keys are kept at hand at most: as keys of 32 bytes, which are quickly made ready for use; ready ones take
-/// twenty times the room.
-const AT_HAND: usize = if cfg!(test) { 10 } else { 16_384 };
+/// Patients whose opened keys are kept at hand at most, half of them for sure: as keys of 32 bytes, which are quickly made ready for
+/// use; ready ones take twenty times the room.
+const AT_HAND: usize = if cfg!(test) { 10 } else { 1 << 16 };
 /// Patients whose keys are known to be in the vault at most; those of others are put there again, which changes nothing.
 const KEPT: usize = if cfg!(test) { 25 } else { 1 << 16 };
 const UNREADABLE: VaultError = VaultError::Sealed {
@@ -169,26 +169,30 @@ impl IdentityCipher {
     /// A vault that cannot be read, or a system without random bytes.
     pub fn seal(&mut self, patient: &str, clear: &[u8]) -> Result<(DataKeyId, Vec<u8>), VaultError> {
         let digest = self.sealer.digest_of(patient);
-        if self.at_hand.meet(digest).is_none() {
-            let (wrapped, key) = self.sealer.data_key(patient)?;
-            self.at_hand.insert(digest, (wrapped.id.0, key));
-            if self.kept.meet(digest).is_none() && !self.fresh.iter().any(|(.., of)| *of == digest) {
-                self.fresh.push((patient.to_owned(), wrapped, digest));
+        let (id, key) = match self.at_hand.meet(digest).cloned() {
+            Some(known) => known,
+            None => {
+                let (wrapped, key) = self.sealer.data_key(patient)?;
+                let opened = (wrapped.id.0, key);
+                self.at_hand.insert(digest, opened.clone());
+                if self.kept.meet(digest).is_none() && !self.fresh.iter().any(|(.., of)| *of == digest) {
+                    self.fresh.push((patient.to_owned(), wrapped, digest));
+                }
+                opened
             }
-        }
-        let (id, key) = self.at_hand.meet(digest).expect("met just now");
+        };
         let nonce = self.nonces.next()?;
         let mut sealed = Vec::with_capacity(NONCE_BYTES + clear.len() + AUTHENTICATOR_BYTES);
         sealed.extend_from_slice(&nonce);
         let payload = Payload {
             msg: clear,
-            aad: &associated_data(id, patient),
+            aad: &associated_data(&id, patient),
         };
-        let ciphertext = Aes256Gcm::new((&**key).into())
+        let ciphertext = Aes256Gcm::new((&*key).into())
             .encrypt((&nonce).into(), payload)
             .map_err(|_| VaultError::TooLong { what: "an identity" })?;
         sealed.extend_from_slice(&ciphertext);
-        Ok((*id, sealed))
+        Ok((id, sealed))
     }
 
     /// Makes the keys that were used since the last time durable in the vault.

@@ -75,14 +75,19 @@ proptest! {
 
     #[test]
     fn parts_put_together_say_what_the_whole_forest_says(
-        values in prop::collection::vec(prop_oneof![3 => (-4i8..4).prop_map(f32::from), 1 => -100f32..100.0], 300..1600),
+        // some points so often that a link cannot tell their copies
+        values in prop::collection::vec(
+            prop_oneof![3 => (-4i8..4).prop_map(f32::from), 1 => -100f32..100.0, 6 => Just(1.0)], 300..1600,
+        ),
         sizes in prop::collection::vec(1usize..300, 1..6),
         threshold in 0.3f64..2.5,
         (trees, by, shingle) in (1usize..9, 1usize..12, 1usize..3),
         late in 0usize..4,
         restart in proptest::option::of(1usize..6),
+        // a batch changes most trees, or few
+        (sample_size, time_decay) in prop_oneof![Just((20, 60)), Just((20, 2000)), Just((120, 3000))],
     ) {
-        let parameters = small(trees, shingle);
+        let parameters = Parameters { sample_size, time_decay, ..small(trees, shingle) };
         let (dimensions, whole) = (parameters.dimensions(), Whole::new(&parameters));
         let points = &values[..values.len() - values.len() % dimensions];
         let mut parts: Vec<ForestPart> = (0..by).map(|first| part(&parameters, first, by)).collect();
