@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench forest`, or with `--profile dist` and `RUSTFLAGS=-Ctarget-cpu=native` to give all of them what a machine
 //! has; `-- 20000` takes so many points instead of 200,000. Every point is scored and then taken in. Bytes are what the forest has
-//! asked of the allocator and not given back by its end, for all alike.
+//! asked of the allocator and not given back by its end, for all alike. Out of cache it is wall-clock seconds, of the forest's turns alone.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -184,6 +184,7 @@ impl Ward {
         }
     }
 
+    /// Gives batches to the forests in turn; `around` is given each turn, to run it.
     fn take(&mut self, points: &[f32], batch: usize, mut around: impl FnMut(&mut dyn FnMut())) {
         let (forests, mut out) = (self.forests.len(), Vec::new());
         for (turn, points) in points.chunks(batch * MEASURES).enumerate() {

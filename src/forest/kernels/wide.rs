@@ -29,8 +29,11 @@ const GROUPS: usize = 4;
 /// Levels down between two looks whether all have arrived.
 const LEVELS: usize = 2;
 
-/// Depths whose values two vectors hold; and that of which paths have room from the start: most trees have no more.
+/// Depths whose values two vectors hold.
 const SHALLOW: usize = 2 * LANES;
+
+/// Levels that paths have room for from the start: most trees have no more.
+const USUAL_LEVELS: usize = 32;
 
 /// Fewer values than this have places that vectors can add to without overflow.
 const MOST_VALUES: usize = 1 << 24;
@@ -91,7 +94,7 @@ pub(super) fn score<const D: usize>(runs: &[Run], points: &[f32], scale: &Scale,
         most: [0; WAYS + LANES],
         link: [LEAF; WAYS + LANES],
         depth: [0; WAYS + LANES],
-        path: Vec::with_capacity(SHALLOW * WAYS + 1),
+        path: Vec::with_capacity(USUAL_LEVELS * WAYS + 1),
     };
     ways.path.push(0);
     let (mut run, mut row) = (0, runs.first().map_or(0, |run| run.rows.start));
@@ -162,7 +165,7 @@ impl Ways<'_> {
     }
 }
 
-/// Begins to bring nodes into the cache. The ways down will need nearly all of them, but each step of theirs waits for the one before
+/// Begins to bring nodes into the cache, where not all of the tree is [`read`]. The ways down will need nearly all of them, but each step of theirs waits for the one before
 /// it: in a live run, where a tree has left the cache since its last points, a point costs a sixth less.
 #[inline(always)]
 #[allow(unsafe_code)]
