@@ -53,9 +53,10 @@ pub fn alert<'scope>(
         let mut barrier = Barrier::new(checkpoints, capability);
         move |(input, frontier), output| {
             stash.fill(input);
-            while let Some(([capability], mut anomalies)) = stash.complete(frontier) {
+            while let Some(([capability], anomalies)) = stash.complete(frontier) {
                 barrier.before(*capability.time(), || shards.changes());
-                anomalies.sort_by_key(|anomaly| anomaly.scored.reading.position);
+                let place = |anomaly: &Anomaly| anomaly.scored.reading.position;
+                let mut anomalies = anomalies.in_order(|a, b| place(a).cmp(&place(b)));
                 anomalies.retain(|anomaly| shards.begins_incident(anomaly, alerting.cool_down));
                 let alerts = anomalies.iter().map(|anomaly| alerting.composer.compose(anomaly));
                 output.session(&capability).give_container(&mut alerts.collect());

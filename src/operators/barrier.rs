@@ -170,7 +170,8 @@ mod tests {
             move |(input, frontier), output| {
                 let snapshot = |counted: u64| vec![Entry::put(number, vec![worker], counted.to_le_bytes().into())];
                 stash.fill(input);
-                while let Some(([capability], mut rows)) = stash.complete(frontier) {
+                while let Some(([capability], rows)) = stash.complete(frontier) {
+                    let mut rows = rows.into_rows();
                     barrier.before(*capability.time(), || snapshot(counted));
                     counted += rows.len() as u64;
                     output.session(&capability).give_container(&mut rows);

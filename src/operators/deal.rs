@@ -120,7 +120,7 @@ pub(super) struct Share {
 }
 
 /// What all trees together say of an epoch's so many points, by place.
-pub(super) fn sums(shares: &[Share], points: usize) -> Vec<f64> {
+pub(super) fn sums<'a>(shares: impl Iterator<Item = &'a Share>, points: usize) -> Vec<f64> {
     let mut sums = vec![0.0; points];
     for share in shares {
         sums[share.place as usize] += share.sum;

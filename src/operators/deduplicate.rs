@@ -6,12 +6,11 @@ mod copies;
 mod shard_clock;
 mod state;
 
-use timely::dataflow::channels::pact::Exchange;
-
 pub use self::copies::Copies;
 use super::barrier::{Barrier, Share, earliest};
 use super::fork::fork_holding;
 use super::stash::Stash;
+use super::to_owner::to_owner;
 use super::{Rows, route_device};
 use crate::record::Reading;
 use crate::snapshot::{Checkpoints, Entry};
@@ -24,7 +23,7 @@ pub fn deduplicate<'scope>(
     horizon: Option<i64>,
     checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, u64>) {
-    let by_device = Exchange::new(|reading: &Reading| route_device(&reading.device));
+    let by_device = to_owner(|reading: &Reading| route_device(&reading.device));
     let checkpoints = checkpoints.filter(|_| horizon.is_some()); // nothing is remembered otherwise
     let share = Share::of(&readings.scope());
     let mut copies_of = horizon.map(|horizon| match checkpoints {
@@ -36,9 +35,9 @@ pub fn deduplicate<'scope>(
         let mut barrier = Barrier::new(checkpoints, capability);
         move |input, frontier, unique, copies| {
             stash.fill(input);
-            while let Some(([unique_at, copies_at], mut readings)) = stash.complete(frontier) {
+            while let Some(([unique_at, copies_at], readings)) = stash.complete(frontier) {
                 barrier.before(*unique_at.time(), || changes(&mut copies_of, usize::MAX));
-                readings.sort_by_key(|reading| reading.position);
+                let mut readings = readings.in_order(|a, b| a.position.cmp(&b.position));
                 let before = readings.len();
                 if let Some(copies_of) = &mut copies_of {
                     readings.retain(|reading| copies_of.is_new(reading));

@@ -3,7 +3,6 @@
 //! The rows of commit k and output shard s are written by worker (k × shards + s) mod W: one output shard does not tie a replay
 //! to one worker, and no name or byte of a file depends on the workers.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use timely::dataflow::operators::{Capability, Operator};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Rows;
+use super::batches::Batches;
 use super::stash::Stash;
 use crate::cluster::halt;
 use crate::commit::{Staged, Tally, staging};
@@ -57,6 +57,7 @@ pub fn deliver<'scope, T: Table>(
 ) -> Rows<'scope, Staged> {
     let table = Arc::new(table);
     let parcels = pack(rows, Arc::clone(&table), delivery.shards);
+    let order = Arc::clone(&table);
     let shards = u64::from(delivery.shards);
     let to_writer =
         Exchange::new(move |parcel: &Parcel<T::Row>| u64::from(parcel.commit) * shards + u64::from(parcel.shard));
@@ -94,14 +95,13 @@ pub fn deliver<'scope, T: Table>(
                     report_at: capability.clone(),
                 });
                 of_commit.report_at = capability;
-                let mut shards: ByShard<T::Row> = BTreeMap::new();
-                for Parcel { shard, mut rows, .. } in parcels {
+                let mut shards: BTreeMap<u32, Batches<T::Row>> = BTreeMap::new();
+                for Parcel { shard, rows, .. } in parcels {
                     rows.iter().for_each(|row| count(row, &mut of_commit.tally));
-                    match shards.entry(shard) {
-                        Entry::Vacant(first) => _ = first.insert(rows),
-                        Entry::Occupied(some) => some.into_mut().append(&mut rows),
-                    }
+                    shards.entry(shard).or_default().add(rows);
                 }
+                let in_order = |rows: Batches<T::Row>| rows.in_order(|a, b| order.order(a, b));
+                let shards: ByShard<T::Row> = shards.into_iter().map(|(shard, rows)| (shard, in_order(rows))).collect();
                 writer.write(commit, shards).unwrap_or_else(|e| halt(e));
             }
             while let Some(first) = growing.first_entry() {

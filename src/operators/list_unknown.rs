@@ -180,8 +180,8 @@ fn listed<'scope>(devices: Rows<'scope, DeviceId>, checkpoints: Option<&Checkpoi
     devices.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Listed", |_, _| {
         move |(input, frontier), output| {
             stash.fill(input);
-            while let Some(([capability], mut devices)) = stash.complete(frontier) {
-                devices.sort_by(|a, b| a.text().cmp(b.text()));
+            while let Some(([capability], devices)) = stash.complete(frontier) {
+                let devices = devices.in_order(|a, b| a.text().cmp(b.text()));
                 let listed = devices.iter().map(|device| {
                     let of_shard = ids.entry(shard_of_device(device)).or_default();
                     if of_shard.len() < MOST {

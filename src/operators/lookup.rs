@@ -58,9 +58,9 @@ where
                 updates.for_each(|_, _| {}); // what it says is in the trace; only its frontier is of interest
                 let Some(table) = trace.as_mut() else { return };
 
-                while let Some(([capability], mut rows)) = stash.complete(table_frontier) {
+                while let Some(([capability], rows)) = stash.complete(table_frontier) {
                     let time = *capability.time();
-                    rows.sort_by_key(&position);
+                    let mut rows = rows.in_order(|a, b| position(a).cmp(&position(b)));
                     // One pass of the cursor, in the order of its keys, which is the order of their hashes.
                     let mut order: Vec<(u64, usize)> =
                         rows.iter().map(|row| device(row).stable_hash()).zip(0..).collect();

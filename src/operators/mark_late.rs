@@ -41,14 +41,13 @@ pub fn mark_late<'scope>(
                     if ahead.earliest() == Some(time)
                         && let Some((_, steps)) = ahead.complete(steps_frontier)
                     {
-                        due = steps;
-                        due.sort_by_key(|step| step.position);
+                        due = steps.in_order(|a, b| a.position.cmp(&b.position));
                     }
                     let mut due = due.into_iter().peekable();
                     if waiting.earliest() == Some(time)
-                        && let Some(([capability], mut readings)) = waiting.complete(readings_frontier)
+                        && let Some(([capability], readings)) = waiting.complete(readings_frontier)
                     {
-                        readings.sort_by_key(|scored| scored.reading.position);
+                        let mut readings = readings.in_order(|a, b| a.reading.position.cmp(&b.reading.position));
                         for Scored { reading, .. } in &mut readings {
                             while let Some(step) = due.next_if(|step| step.position <= reading.position) {
                                 out_of_reach = step.out_of_reach;

@@ -7,6 +7,7 @@
 mod alert;
 mod anomalies;
 mod barrier;
+mod batches;
 mod collect_identities;
 mod commit;
 mod deal;
@@ -34,6 +35,7 @@ mod shard;
 mod show;
 mod stash;
 mod tap;
+mod to_owner;
 mod tumbling;
 mod watermark;
 mod wire;

@@ -17,6 +17,7 @@ use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::Rows;
+use super::batches::Batches;
 use super::deal::{Deal, Share, Shares, sums};
 use super::stash::Stash;
 use super::wire::Plain;
@@ -77,8 +78,8 @@ fn finish<'scope>(epochs: Rows<'scope, Epoch>, shares: Shares<'scope>, whole: Wh
 }
 
 impl Epoch {
-    fn finish(self, shares: &[Share], whole: Whole) -> Vec<WindowRow> {
-        let sums = sums(shares, self.with_point.len());
+    fn finish(self, shares: &Batches<Share>, whole: Whole) -> Vec<WindowRow> {
+        let sums = sums(shares.iter(), self.with_point.len());
         let mut windows = self.windows;
         for (at, sum) in self.with_point.into_iter().zip(sums) {
             windows[at].window_score = whole.score(sum);

@@ -9,6 +9,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::InputHandleCore;
 use timely::progress::frontier::MutableAntichain;
 
+use super::batches::Batches;
 use super::wire::Plain;
 use crate::source::Time;
 
@@ -31,7 +32,7 @@ impl<D> Batch<D> for Plain<D> {
 
 /// Rows by epoch, each epoch with the capabilities to answer on the operator's `N` outputs.
 pub(super) struct Stash<D, const N: usize = 1> {
-    held: BTreeMap<Time, ([Capability<Time>; N], Vec<D>)>,
+    held: BTreeMap<Time, ([Capability<Time>; N], Batches<D>)>,
 }
 
 impl<D, const N: usize> Default for Stash<D, N> {
@@ -51,25 +52,25 @@ impl<D: 'static, const N: usize> Stash<D, N> {
             let Some(time) = stamp.least().copied() else { return };
             let (_, rows) = self.held.entry(time).or_insert_with(|| {
                 let capabilities = array::from_fn(|output| stamp.delayed(&time, output));
-                (capabilities, Vec::new())
+                (capabilities, Batches::default())
             });
-            for batch in batches {
-                if rows.is_empty() {
-                    std::mem::swap(rows, batch.rows()); // most epochs come whole: nothing to copy
-                } else {
-                    rows.append(batch.rows());
-                }
-            }
+            batches.for_each(|batch| rows.add(std::mem::take(batch.rows())));
         });
     }
 
     /// The earliest epoch, once no more rows can come for it.
-    pub(super) fn complete(&mut self, frontier: &MutableAntichain<Time>) -> Option<([Capability<Time>; N], Vec<D>)> {
+    pub(super) fn complete(
+        &mut self,
+        frontier: &MutableAntichain<Time>,
+    ) -> Option<([Capability<Time>; N], Batches<D>)> {
         self.due(|time, _| !frontier.less_equal(&time))
     }
 
     /// What there is of the earliest epoch, if that is due.
-    pub(super) fn due(&mut self, is_due: impl FnOnce(Time, &[D]) -> bool) -> Option<([Capability<Time>; N], Vec<D>)> {
+    pub(super) fn due(
+        &mut self,
+        is_due: impl FnOnce(Time, &Batches<D>) -> bool,
+    ) -> Option<([Capability<Time>; N], Batches<D>)> {
         let first = self.held.first_entry()?;
         is_due(*first.key(), &first.get().1).then(|| first.remove())
     }
@@ -80,8 +81,8 @@ impl<D: 'static, const N: usize> Stash<D, N> {
     }
 
     /// The rows of an epoch, as far as they have come.
-    pub(super) fn take(&mut self, time: Time) -> Vec<D> {
-        self.held.remove(&time).map_or_else(Vec::new, |(_, rows)| rows)
+    pub(super) fn take(&mut self, time: Time) -> Batches<D> {
+        self.held.remove(&time).map_or_else(Batches::default, |(_, rows)| rows)
     }
 
     /// The earliest epoch's time, complete or not.

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 use smallvec::SmallVec;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Operator;
 
 use super::barrier::{Barrier, Share, earliest};
+use super::batches::Batches;
 use super::fork::fork;
 use super::grouping::Grouping;
 use super::stash::Stash;
+use super::to_owner::to_owner;
 use super::watermark::{Step, WatermarkRules};
 use super::{Rows, route_device, route_key};
 use crate::record::{DeviceId, Key, Measures, Scored, Statistics, WindowRow};
@@ -58,7 +60,7 @@ pub fn tumbling<'scope>(
 ) -> (Rows<'scope, Scored>, Rows<'scope, WindowRow>) {
     let (scored, entries) = enter(scored, windows.clone());
     // With a watermark for each device, its windows are where its steps are.
-    let by_owner = Exchange::new(|entry: &Entry| match &entry.device {
+    let by_owner = to_owner(|entry: &Entry| match &entry.device {
         Some(device) => route_device(device),
         None => route_group(entry.grouping, &entry.key),
     });
@@ -91,11 +93,12 @@ pub fn tumbling<'scope>(
                     } else {
                         None
                     };
-                    let (entries_at, mut entries) =
-                        entries.map_or((None, Vec::new()), |([at], entries)| (Some(at), entries));
-                    let (steps_at, mut steps) = steps.map_or((None, Vec::new()), |([at], steps)| (Some(at), steps));
-                    entries.sort_by_key(|entry| entry.position);
-                    steps.sort_by(|a, b| (a.position, &a.device).cmp(&(b.position, &b.device)));
+                    let (entries_at, entries) =
+                        entries.map_or((None, Batches::default()), |([at], entries)| (Some(at), entries));
+                    let (steps_at, steps) =
+                        steps.map_or((None, Batches::default()), |([at], steps)| (Some(at), steps));
+                    let entries = entries.in_order(|a, b| a.position.cmp(&b.position));
+                    let steps = steps.in_order(|a, b| (a.position, &a.device).cmp(&(b.position, &b.device)));
                     let mut rows = Vec::new();
                     let mut steps = steps.into_iter().peekable();
                     for entry in entries {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange as ExchangePact, ExchangeCore, Pipeline};
+use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Capability, Concat, Exchange};
@@ -18,6 +18,7 @@ use super::barrier::{Barrier, Share, earliest};
 use super::fork::fork_holding;
 use super::stash::Stash;
 use super::tap::tap;
+use super::to_owner::to_owner;
 use super::wire::Plain;
 use super::{Rows, route_device};
 use crate::record::{DeviceId, EventTime, Reading};
@@ -219,16 +220,16 @@ pub fn watermark_per_device<'scope>(
     rules: WatermarkRules,
     checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Reading>, Rows<'scope, Step>) {
-    let by_device = ExchangePact::new(|reading: &Reading| route_device(&reading.device));
+    let by_device = to_owner(|reading: &Reading| route_device(&reading.device));
     let mut devices = Devices::restored(checkpoints, rules, Share::of(&readings.scope()));
     let mut stash = Stash::<Reading, 2>::default();
     let (readings, steps) = fork_holding(readings, by_device, "WatermarkPerDevice", |capability| {
         let mut barrier = Barrier::new(checkpoints, capability);
         move |input, frontier, marked, steps| {
             stash.fill(input);
-            while let Some(([marked_at, steps_at], mut readings)) = stash.complete(frontier) {
+            while let Some(([marked_at, steps_at], readings)) = stash.complete(frontier) {
                 barrier.before(*marked_at.time(), || devices.changes());
-                readings.sort_by_key(|reading| reading.position);
+                let mut readings = readings.in_order(|a, b| a.position.cmp(&b.position));
                 let mut session = steps.session(&steps_at);
                 for reading in &mut readings {
                     let device = devices.of(&reading.device);

@@ -19,7 +19,7 @@ const WAITING: usize = 64;
 /// The thread is given epochs by so many rows: to wake it for each of a live run's small ones would cost more than the writing.
 const BUNDLE_ROWS: usize = if cfg!(test) { 16 } else { 1024 };
 
-/// An epoch's rows of one table, by output shard.
+/// An epoch's rows of one table, by output shard, each shard's in the order of the table.
 pub type ByShard<R> = BTreeMap<u32, Vec<R>>;
 
 /// What is the same for all files of a table.
@@ -159,8 +159,7 @@ impl<T: Table> Growing<T> {
             staging,
             compression,
         } = &self.files;
-        for (shard, mut rows) in rows {
-            rows.sort_by(|a, b| table.order(a, b));
+        for (shard, rows) in rows {
             let target = || Target {
                 staging: staging(commit),
                 commit,

@@ -10,6 +10,7 @@ use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Operator;
 
 use super::super::barrier::{Barrier, earliest};
+use super::super::batches::Batches;
 use super::super::deal::{Asked, Deal, MeasurePart, Share, Shares, sums};
 use super::super::stash::Stash;
 use super::super::tap::tap;
@@ -63,12 +64,13 @@ pub(super) fn judge<'scope>(
             move |(epochs, epochs_frontier), (shares, shares_frontier), output| {
                 epochs_held.fill(epochs);
                 shares_held.fill(shares);
-                while let Some(([capability], mut epochs)) = epochs_held.due(|time, epochs| {
+                while let Some(([capability], epochs)) = epochs_held.due(|time, epochs| {
                     shares_held.count(time) == epochs.iter().map(|epoch| epoch.shares).sum::<usize>()
                 }) {
                     let time = *capability.time();
                     barrier.before(time, || state::changed_thresholds(&mut thresholds));
                     let shares = shares_held.take(time);
+                    let mut epochs = epochs.into_rows();
                     for epoch in &mut epochs {
                         epoch.judge(&shares, whole, rule, &mut thresholds);
                     }
@@ -120,8 +122,8 @@ pub(super) fn finish<'scope>(
 
 impl Epoch {
     /// Finds scores and anomalies, each key's in source order, from the shares of all trees.
-    fn judge(&mut self, shares: &[Share], whole: Whole, rule: Rule, thresholds: &mut Thresholds) {
-        let sums = sums(shares, self.points);
+    fn judge(&mut self, shares: &Batches<Share>, whole: Whole, rule: Rule, thresholds: &mut Thresholds) {
+        let sums = sums(shares.iter(), self.points);
         let ends = self.keys.iter().skip(1).map(|(_, begin)| *begin);
         let ends: Vec<usize> = ends.chain([self.candidates.len()]).collect();
         for ((key, begin), end) in self.keys.drain(..).zip(ends) {
@@ -160,9 +162,9 @@ impl Epoch {
     }
 
     /// The readings, once all trees have told what they add to the attributions.
-    fn finish(self, parts: &[MeasurePart], whole: Whole, measures: usize) -> Vec<Scored> {
+    fn finish(self, parts: &Batches<MeasurePart>, whole: Whole, measures: usize) -> Vec<Scored> {
         let mut sums = vec![Part::default(); self.strange.len() * measures];
-        for part in parts {
+        for part in parts.iter() {
             let of = self.strange.partition_point(|strange| strange.place < part.place);
             let sum = &mut sums[of * measures + part.measure as usize];
             sum.high += part.high;

@@ -3,16 +3,16 @@
 //! In: readings by key. Out: the [`Points`] of each key for all workers that have trees of it, and the [`Epoch`] that waits for its
 //! scores here. Devices beyond the room for them are put away, and those that have been silent for long.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-
-use timely::dataflow::channels::pact::Exchange;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::barrier::{Barrier, earliest};
 use super::super::deal::{Deal, Points};
 use super::super::fork::fork_holding;
 use super::super::grouping::Grouping;
+use super::super::batches::Batches;
 use super::super::stash::Stash;
+use super::super::to_owner::to_owner;
 use super::super::{Rows, route_key};
 use super::room::{Room, Tenants};
 use super::state;
@@ -28,7 +28,7 @@ const LEAVING: usize = 8;
 /// All that makes a key's points, but for the readings.
 pub(super) struct OfKey {
     pub(super) memory: KeyMemory,
-    pub(super) devices: HashMap<DeviceId, OfDevice>,
+    pub(super) devices: HashMap<DeviceId, OfDevice, foldhash::fast::RandomState>,
     /// Points made.
     pub(super) seen: u64,
     /// Whose memory has changed since the last commit, where account is kept of it; the key's own has if one of them has.
@@ -44,7 +44,7 @@ pub(super) struct OfDevice {
 
 /// What there is of each key.
 pub(super) struct Sources {
-    pub(super) keys: HashMap<Key, OfKey>,
+    pub(super) keys: HashMap<Key, OfKey, foldhash::fast::RandomState>,
     /// Those that have changed since the last commit.
     pub(super) changed: Vec<Key>,
     /// What had changed of the devices that were put away since the last commit.
@@ -105,7 +105,7 @@ pub(super) fn points<'scope>(
     checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Points>, Rows<'scope, Epoch>) {
     let of_key = key.clone();
-    let by_key = Exchange::new(move |reading: &Reading| route_key(&of_key.key(reading)));
+    let by_key = to_owner(move |reading: &Reading| route_key(&of_key.key(reading)));
     let (parameters, account) = (parameters.clone(), checkpoints.is_some());
     let mut stash = Stash::<Reading, 2>::default();
     fork_holding(readings, by_key, "Points", |capability| {
@@ -146,8 +146,8 @@ pub(super) fn points<'scope>(
 }
 
 impl Epoch {
-    fn new(mut readings: Vec<Reading>) -> Epoch {
-        readings.sort_by_key(|reading| reading.position);
+    fn new(readings: Batches<Reading>) -> Epoch {
+        let readings = readings.in_order(|a, b| a.position.cmp(&b.position));
         Epoch {
             findings: vec![Finding::default(); readings.len()],
             readings,
@@ -160,12 +160,12 @@ impl Epoch {
     }
 
     /// The keys, and of each the places of its readings in source order.
-    fn by_key(&self, key: &Grouping) -> Vec<(Key, Vec<usize>)> {
-        let keys: Vec<Key> = self.readings.iter().map(|reading| key.key(reading)).collect();
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_by(|a, b| keys[*a].cmp(&keys[*b])); // stable: source order within a key
-        let same = order.chunk_by(|a, b| keys[*a] == keys[*b]);
-        same.map(|same| (keys[same[0]].clone(), same.to_vec())).collect()
+    fn by_key(&self, key: &Grouping) -> BTreeMap<Key, Vec<usize>> {
+        let mut places: HashMap<Key, Vec<usize>, foldhash::fast::RandomState> = HashMap::default();
+        for (place, reading) in self.readings.iter().enumerate() {
+            places.entry(key.key(reading)).or_default().push(place);
+        }
+        places.into_iter().collect()
     }
 }
 
@@ -173,7 +173,7 @@ impl OfKey {
     pub(super) fn new(parameters: &Parameters, account: bool) -> OfKey {
         OfKey {
             memory: KeyMemory::new(parameters),
-            devices: HashMap::new(),
+            devices: HashMap::default(),
             seen: 0,
             changed: account.then(Vec::new),
         }
@@ -183,7 +183,7 @@ impl OfKey {
 impl Sources {
     pub(super) fn new(deal: Deal, room: &Room) -> Sources {
         Sources {
-            keys: HashMap::new(),
+            keys: HashMap::default(),
             changed: Vec::new(),
             put_away: Vec::new(),
             devices: Tenants::new(room, room.devices, "devices", deal.me()),

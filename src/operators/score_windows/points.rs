@@ -6,13 +6,12 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Exchange;
-
 use super::super::Rows;
 use super::super::barrier::{Barrier, earliest};
 use super::super::deal::{Deal, Points};
 use super::super::fork::fork_holding;
 use super::super::stash::Stash;
+use super::super::to_owner::to_owner;
 use super::{route, state};
 use crate::forest::{DeviceMemory, KeyMemory, Parameters};
 use crate::record::WindowRow;
@@ -51,7 +50,7 @@ pub(super) fn points<'scope>(
     mut groupings: Vec<OfGrouping>,
     checkpoints: Option<&Checkpoints>,
 ) -> (Rows<'scope, Points>, Rows<'scope, Epoch>) {
-    let by_grouping = Exchange::new(|window: &WindowRow| route(window.grouping));
+    let by_grouping = to_owner(|window: &WindowRow| route(window.grouping));
     let measures = parameters.measures;
     let at_once = if checkpoints.is_some() {
         AT_ONCE
@@ -63,10 +62,10 @@ pub(super) fn points<'scope>(
         let mut barrier = Barrier::new(checkpoints, capability);
         move |input, frontier, points_out, epochs_out| {
             stash.fill(input);
-            while let Some(([points_at, epoch_at], mut windows)) = stash.complete(frontier) {
+            while let Some(([points_at, epoch_at], windows)) = stash.complete(frontier) {
                 barrier.before(*points_at.time(), || state::changed_memories(&mut groupings, &names));
                 let order = |w: &WindowRow| (w.grouping, w.completed_at, w.start);
-                windows.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
+                let windows = windows.in_order(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
                 let mut epoch = Epoch {
                     windows,
                     with_point: Vec::new(),

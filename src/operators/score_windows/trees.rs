@@ -50,7 +50,7 @@ pub(super) fn score<'scope>(
                 let begin = || {
                     let ([capability], points) = stash.due(|time, _| may_take(time, frontier))?;
                     barrier.before(*capability.time(), || state::changed_trees(&mut trees, usize::MAX));
-                    Some((capability, points.into()))
+                    Some((capability, points.into_iter().collect()))
                 };
                 let Some((capability, mut waiting)) = at_hand.take().or_else(begin) else {
                     barrier.passed(earliest([frontier]), || state::changed_trees(&mut trees, usize::MAX));
