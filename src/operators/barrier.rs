@@ -87,13 +87,14 @@ impl Barrier {
             (None, None) => {}
         }
     }
-}
 
-/// Whether points of this epoch may be taken, although more of it may come: a key's come in order, all of them from its owner, and
-/// another key's are nothing to it. But no points of an earlier commit may be behind, since the state is handed over as of its end.
-pub(super) fn may_take(time: Time, frontier: &MutableAntichain<Time>) -> bool {
-    let before = commit_of(time).checked_sub(1).map(end_of_commit);
-    before.is_none_or(|before| !frontier.less_equal(&before))
+    /// Whether points of this epoch may be taken, although more of it may come: a key's come in order, all of them from its owner,
+    /// and another key's are nothing to it. But where state is handed over, as of a commit's end, no points of an earlier commit may
+    /// be behind.
+    pub(super) fn may_take(&self, time: Time, frontier: &MutableAntichain<Time>) -> bool {
+        let before = commit_of(time).checked_sub(1).map(end_of_commit);
+        self.0.is_none() || before.is_none_or(|before| !frontier.less_equal(&before))
+    }
 }
 
 /// The earliest time that may still come on any of an operator's inputs.

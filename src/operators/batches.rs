@@ -7,6 +7,9 @@
 use std::cmp::Ordering;
 use std::vec;
 
+/// Of more runs than these it takes longer to look for the first row each time than to sort them.
+const MERGED_AT_MOST: usize = 8;
+
 /// Rows in batches, none of which is empty.
 pub(super) struct Batches<D>(Vec<Vec<D>>);
 
@@ -34,26 +37,34 @@ impl<D> Batches<D> {
     }
 
     /// The rows as they came, in one piece.
-    pub(super) fn into_rows(mut self) -> Vec<D> {
-        if self.0.len() <= 1 {
-            return self.0.pop().unwrap_or_default(); // most epochs come whole: nothing to move
-        }
-        let mut rows = Vec::with_capacity(self.len());
-        self.0.iter_mut().for_each(|batch| rows.append(batch));
-        rows
+    pub(super) fn into_rows(self) -> Vec<D> {
+        concatenate(self.0)
     }
 
     /// The rows in one piece, in this order. What is equal in it comes in any order.
-    pub(super) fn in_order(mut self, mut order: impl FnMut(&D, &D) -> Ordering) -> Vec<D> {
+    pub(super) fn in_order(self, mut order: impl FnMut(&D, &D) -> Ordering) -> Vec<D> {
+        let mut runs = self.runs(&mut order);
+        if runs.len() <= 1 {
+            return concatenate(runs.pop().map_or_else(Vec::new, |run| run.batches));
+        }
+        let merged = Merged::new(runs, order);
+        let mut rows = Vec::with_capacity(merged.count);
+        rows.extend(merged);
+        rows
+    }
+
+    /// The rows one by one in this order: for those who want no more than to see each once.
+    pub(super) fn merged<O: FnMut(&D, &D) -> Ordering>(self, mut order: O) -> Merged<D, O> {
+        Merged::new(self.runs(&mut order), order)
+    }
+
+    /// As few runs as can be put together: nearly always one for each worker that sends, or a single one.
+    fn runs(mut self, mut order: impl FnMut(&D, &D) -> Ordering) -> Vec<Run<D>> {
         for batch in &mut self.0 {
             if !batch.is_sorted_by(|a, b| order(a, b).is_le()) {
                 batch.sort_by(&mut order);
             }
         }
-        if self.0.len() <= 1 {
-            return self.into_rows();
-        }
-        let rows = self.len();
         self.0.sort_by(|a, b| order(&a[0], &b[0])); // none is empty
         let mut runs: Vec<Run<D>> = Vec::new();
         for batch in self.0 {
@@ -63,8 +74,23 @@ impl<D> Batches<D> {
                 None => runs.push(Run { batches: vec![batch] }),
             }
         }
-        merge(runs, rows, order)
+        if runs.len() > MERGED_AT_MOST {
+            let mut rows = concatenate(runs.into_iter().flat_map(|run| run.batches).collect());
+            rows.sort_by(order);
+            runs = vec![Run { batches: vec![rows] }];
+        }
+        runs
     }
+}
+
+/// Moves nothing where there is one batch: most epochs come whole.
+fn concatenate<D>(mut batches: Vec<Vec<D>>) -> Vec<D> {
+    if batches.len() <= 1 {
+        return batches.pop().unwrap_or_default();
+    }
+    let mut rows = Vec::with_capacity(batches.iter().map(Vec::len).sum());
+    batches.iter_mut().for_each(|batch| rows.append(batch));
+    rows
 }
 
 impl<D> IntoIterator for Batches<D> {
@@ -77,7 +103,7 @@ impl<D> IntoIterator for Batches<D> {
     }
 }
 
-/// Batches that follow each other in the order; at least one.
+/// Batches that follow each other in an order; at least one.
 struct Run<D> {
     batches: Vec<Vec<D>>,
 }
@@ -89,7 +115,14 @@ impl<D> Run<D> {
     }
 }
 
-/// A run on its way: what is left of the batch at hand, and the batches behind it.
+/// The rows of runs in the order that each is in.
+pub(super) struct Merged<D, O> {
+    rests: Vec<Rest<D>>,
+    order: O,
+    count: usize,
+}
+
+/// What is left of a run, at least a row: of the batch at hand, and the batches behind it.
 struct Rest<D> {
     at_hand: vec::IntoIter<D>,
     behind: vec::IntoIter<Vec<D>>,
@@ -100,46 +133,48 @@ impl<D> Rest<D> {
         self.at_hand.as_slice().first()
     }
 
-    fn next(&mut self) -> Option<D> {
-        let row = self.at_hand.next();
+    /// Goes on to the next batch where the one at hand is at its end; whether there is a row left.
+    fn goes_on(&mut self) -> bool {
         if self.at_hand.as_slice().is_empty()
             && let Some(batch) = self.behind.next()
         {
             self.at_hand = batch.into_iter();
         }
-        row
+        !self.at_hand.as_slice().is_empty()
     }
 }
 
-/// The rows of all runs, `count` in all, in the order that each is in. There are as many runs as workers that send, so that the first
-/// is found by looking at all.
-fn merge<D>(runs: Vec<Run<D>>, count: usize, mut order: impl FnMut(&D, &D) -> Ordering) -> Vec<D> {
-    let mut rows = Vec::with_capacity(count);
-    let begin = |run: Run<D>| {
-        let mut behind = run.batches.into_iter();
-        let at_hand = behind.next().unwrap_or_default().into_iter();
-        Rest { at_hand, behind }
-    };
-    let mut rests: Vec<Rest<D>> = runs.into_iter().map(begin).collect();
-    while rests.len() > 1 {
+impl<D, O: FnMut(&D, &D) -> Ordering> Merged<D, O> {
+    fn new(runs: Vec<Run<D>>, order: O) -> Merged<D, O> {
+        let count = runs.iter().flat_map(|run| &run.batches).map(Vec::len).sum();
+        let begin = |run: Run<D>| {
+            let mut behind = run.batches.into_iter();
+            let at_hand = behind.next().unwrap_or_default().into_iter();
+            Rest { at_hand, behind }
+        };
+        let rests = runs.into_iter().map(begin).collect();
+        Merged { rests, order, count }
+    }
+}
+
+impl<D, O: FnMut(&D, &D) -> Ordering> Iterator for Merged<D, O> {
+    type Item = D;
+
+    fn next(&mut self) -> Option<D> {
         let mut first = 0;
-        for at in 1..rests.len() {
-            if let (Some(one), Some(other)) = (rests[at].head(), rests[first].head())
-                && order(one, other).is_lt()
+        for at in 1..self.rests.len() {
+            if let (Some(one), Some(other)) = (self.rests[at].head(), self.rests[first].head())
+                && (self.order)(one, other).is_lt()
             {
                 first = at;
             }
         }
-        rows.extend(rests[first].next());
-        if rests[first].head().is_none() {
-            rests.swap_remove(first);
+        let row = self.rests.get_mut(first)?.at_hand.next();
+        if !self.rests[first].goes_on() {
+            self.rests.swap_remove(first);
         }
+        row
     }
-    for rest in rests {
-        rows.extend(rest.at_hand);
-        rest.behind.for_each(|mut batch| rows.append(&mut batch));
-    }
-    rows
 }
 
 #[cfg(test)]
@@ -148,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn of(batches: Vec<Vec<(u8, usize)>>) -> Batches<(u8, usize)> {
+    fn of<D>(batches: Vec<Vec<D>>) -> Batches<D> {
         let mut all = Batches::default();
         batches.into_iter().for_each(|batch| all.add(batch));
         all
@@ -156,8 +191,8 @@ mod tests {
 
     /// Numbers, each with its place: of a few senders that are in order, or of anybody.
     fn batches() -> impl Strategy<Value = Vec<Vec<(u8, usize)>>> {
-        let any = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..7);
-        (any, any::<bool>()).prop_map(|(mut batches, in_order)| {
+        let numbers = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..7);
+        (numbers, any::<bool>()).prop_map(|(mut batches, in_order)| {
             if in_order {
                 batches.iter_mut().for_each(|batch| batch.sort_unstable());
             }
@@ -175,7 +210,8 @@ mod tests {
             prop_assert_eq!(of(batches.clone()).iter().copied().collect::<Vec<_>>(), want.clone());
             prop_assert_eq!(of(batches.clone()).into_iter().collect::<Vec<_>>(), want.clone());
             prop_assert_eq!(of(batches.clone()).into_rows(), want.clone());
-            let mut rows = of(batches).in_order(|a, b| a.0.cmp(&b.0));
+            let mut rows = of(batches.clone()).in_order(|a, b| a.0.cmp(&b.0));
+            prop_assert_eq!(&of(batches).merged(|a, b| a.0.cmp(&b.0)).collect::<Vec<_>>(), &rows);
             prop_assert!(rows.is_sorted_by_key(|(number, _)| *number));
             rows.sort_unstable();
             want.sort_unstable();
@@ -184,28 +220,25 @@ mod tests {
 
         #[test]
         fn what_several_senders_send_in_order_is_merged(
-            senders in proptest::collection::vec(0usize..4, 0..300), pieces in 1usize..40,
+            number in 1usize..12, senders in proptest::collection::vec(0usize..12, 0..300), pieces in 1usize..40,
         ) {
             let mut batches = Vec::new();
-            for sender in 0..4 {
-                let own = (0..senders.len()).filter(|place| senders[*place] == sender);
+            for sender in 0..number {
+                let own = (0..senders.len()).filter(|place| senders[*place] % number == sender);
                 let own: Vec<usize> = own.collect();
                 batches.extend(own.chunks(pieces).map(<[usize]>::to_vec));
             }
-            batches.rotate_left(senders.len() % batches.len().max(1));
-            let mut all = Batches::default();
-            batches.into_iter().for_each(|batch| all.add(batch));
-            prop_assert_eq!(all.in_order(Ord::cmp), (0..senders.len()).collect::<Vec<_>>());
+            let by = senders.len() % batches.len().max(1);
+            batches.rotate_left(by);
+            prop_assert_eq!(of(batches).in_order(Ord::cmp), (0..senders.len()).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn a_whole_epoch_is_not_moved() {
-        let batch: Vec<u64> = (0..1000).collect();
-        let place = batch.as_ptr();
-        let mut all = Batches::default();
-        all.add(Vec::new());
-        all.add(batch);
-        assert_eq!(all.in_order(Ord::cmp).as_ptr(), place);
+        let whole = of(vec![(0..1000).collect(), Vec::new()]);
+        let place = whole.0[0].as_ptr();
+        let rows = whole.in_order(u64::cmp);
+        assert_eq!((rows.as_ptr(), rows.len()), (place, 1000));
     }
 }

@@ -101,7 +101,10 @@ pub fn deliver<'scope, T: Table>(
                     shards.entry(shard).or_default().add(rows);
                 }
                 let in_order = |rows: Batches<T::Row>| rows.in_order(|a, b| order.order(a, b));
-                let shards: ByShard<T::Row> = shards.into_iter().map(|(shard, rows)| (shard, in_order(rows))).collect();
+                let shards: ByShard<T::Row> = shards
+                    .into_iter()
+                    .map(|(shard, rows)| (shard, in_order(rows)))
+                    .collect();
                 writer.write(commit, shards).unwrap_or_else(|e| halt(e));
             }
             while let Some(first) = growing.first_entry() {

@@ -95,13 +95,11 @@ pub fn tumbling<'scope>(
                     };
                     let (entries_at, entries) =
                         entries.map_or((None, Batches::default()), |([at], entries)| (Some(at), entries));
-                    let (steps_at, steps) =
-                        steps.map_or((None, Batches::default()), |([at], steps)| (Some(at), steps));
-                    let entries = entries.in_order(|a, b| a.position.cmp(&b.position));
+                    let (steps_at, steps) = steps.map_or((None, Batches::default()), |([at], steps)| (Some(at), steps));
                     let steps = steps.in_order(|a, b| (a.position, &a.device).cmp(&(b.position, &b.device)));
                     let mut rows = Vec::new();
                     let mut steps = steps.into_iter().peekable();
-                    for entry in entries {
+                    for entry in entries.merged(|a, b| a.position.cmp(&b.position)) {
                         while let Some(step) = steps.next_if(|step| step.position <= entry.position) {
                             complete(&mut domains, &step, &windows.rules, account, &mut rows);
                         }

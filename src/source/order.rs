@@ -35,6 +35,7 @@ impl Sequence {
     }
 
     /// The next record and the index of its file; its bytes go to `kept`, up to the limit.
+    #[inline(always)]
     pub(super) fn next(&mut self, mut kept: Option<&mut Vec<u8>>) -> Result<Option<(u32, Found)>, ReadError> {
         loop {
             if self.open.is_none() {

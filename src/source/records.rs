@@ -137,6 +137,7 @@ impl Records {
     }
 
     /// The next record that is not blank; its bytes go to `kept`, up to the limit.
+    #[inline(always)]
     pub(super) fn next(&mut self, kept: Option<&mut Vec<u8>>, limit: usize) -> io::Result<Option<Found>> {
         let found = match self {
             Records::Lines { reader, number } => return next_line(reader, number, kept, limit),
@@ -152,6 +153,7 @@ impl Records {
     }
 }
 
+#[inline(always)]
 fn next_line(
     reader: &mut impl BufRead,
     number: &mut u64,

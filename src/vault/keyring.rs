@@ -16,12 +16,8 @@ const REMEMBERED: usize = if cfg!(test) { 100 } else { 1 << 16 };
 
 pub(super) struct Keyring {
     wrapper: KeyWrapper,
-    met: Mutex<Met>,
-}
-
-struct Met {
     /// Keys stay wrapped.
-    keys: Recent<WrappedKey>,
+    met: Mutex<Recent<WrappedKey>>,
     /// Where the vault is at hand.
     stored: Option<StoredKeys>,
 }
@@ -38,10 +34,10 @@ impl Keyring {
     }
 
     fn start(wrapper: KeyWrapper, stored: Option<StoredKeys>) -> Self {
-        let keys = Recent::new(REMEMBERED);
         Self {
             wrapper,
-            met: Mutex::new(Met { keys, stored }),
+            met: Mutex::new(Recent::new(REMEMBERED)),
+            stored,
         }
     }
 
@@ -53,13 +49,13 @@ impl Keyring {
     }
 
     fn wrapped(&self, digest: Digest, patient: &str) -> Result<WrappedKey, VaultError> {
-        // Held throughout, so that two workers that meet a patient at once get one key. A panic
-        // elsewhere leaves nothing half done in it.
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wrapped) = met.keys.meet(digest) {
+        // At the start of a run all workers meet patients all the time: nobody looks into the vault, and no key is made, while others
+        // wait for it. A panic elsewhere leaves nothing half done in what is met.
+        let met = || self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wrapped) = met().meet(digest) {
             return Ok(*wrapped);
         }
-        let stored = match &met.stored {
+        let stored = match &self.stored {
             Some(stored) => stored.first_of(patient)?,
             None => None,
         };
@@ -67,7 +63,11 @@ impl Keyring {
             Some(wrapped) => wrapped,
             None => self.wrapper.generate(Purpose::Identities(patient))?,
         };
-        met.keys.insert(digest, wrapped);
+        let mut met = met();
+        if let Some(sooner) = met.meet(digest) {
+            return Ok(*sooner); // of two workers that meet a patient at once, both take the key of one
+        }
+        met.insert(digest, wrapped);
         Ok(wrapped)
     }
 }

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
@@ -168,26 +169,42 @@ fn store_identity(transaction: &Transaction<'_>, patient: &str, identity: &Seale
 /// The wrapped data keys in the vault.
 pub(super) struct StoredKeys {
     path: PathBuf,
-    connection: Connection,
+    /// Those that nobody uses: there are as many connections as have been used at once.
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl StoredKeys {
     /// Of the vault at `path`.
     pub(super) fn open(path: &Path) -> Result<StoredKeys, VaultError> {
-        let connection = database::connect_reading(path).map_err(|e| VaultError::database(path, e))?;
-        Ok(StoredKeys {
+        let keys = StoredKeys {
             path: path.to_owned(),
-            connection,
-        })
+            idle: Mutex::default(),
+        };
+        keys.idle().push(keys.connect()?);
+        Ok(keys)
+    }
+
+    fn connect(&self) -> Result<Connection, VaultError> {
+        database::connect_reading(&self.path).map_err(|e| VaultError::database(&self.path, e))
+    }
+
+    /// Held only to take a connection or to put it back; a panic elsewhere leaves nothing half done.
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The patient's data key; the one with the lowest id, should two processes have made one each.
     pub(super) fn first_of(&self, patient: &str) -> Result<Option<WrappedKey>, VaultError> {
-        let wrapped: Option<Vec<u8>> = self
-            .connection
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let wrapped: Option<Vec<u8>> = connection
             .prepare_cached("SELECT wrapped FROM data_keys WHERE patient = ?1 ORDER BY key_id LIMIT 1")
             .and_then(|mut query| query.query_row([patient], |row| row.get(0)).optional())
             .map_err(|e| VaultError::database(&self.path, e))?;
+        self.idle().push(connection);
         wrapped
             .map(|bytes| {
                 WrappedKey::from_bytes(&bytes).ok_or(VaultError::Sealed {

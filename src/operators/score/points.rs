@@ -7,10 +7,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::barrier::{Barrier, earliest};
+use super::super::batches::Batches;
 use super::super::deal::{Deal, Points};
 use super::super::fork::fork_holding;
 use super::super::grouping::Grouping;
-use super::super::batches::Batches;
 use super::super::stash::Stash;
 use super::super::to_owner::to_owner;
 use super::super::{Rows, route_key};

@@ -14,7 +14,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, ExchangeCore};
 use timely::dataflow::operators::Operator;
 
-use super::super::barrier::{Barrier, TREE, earliest, may_take};
+use super::super::barrier::{Barrier, TREE, earliest};
 use super::super::deal::{Asked, Deal, MeasurePart, Points, Share, Shares};
 use super::super::grouping::key_bytes;
 use super::super::stash::Stash;
@@ -83,7 +83,7 @@ pub(super) fn score<'scope>(
         move |(input, frontier), output| {
             stash.fill(input);
             let trees = &mut *trees.borrow_mut();
-            if let Some(([capability], points)) = stash.due(|time, _| may_take(time, frontier)) {
+            if let Some(([capability], points)) = stash.due(|time, _| barrier.may_take(time, frontier)) {
                 let time = *capability.time();
                 barrier.before(time, || state::changed_trees(trees, usize::MAX));
                 let mut session = output.session(&capability);
@@ -96,7 +96,7 @@ pub(super) fn score<'scope>(
                 trees.close(time);
             }
             // One epoch at a time, so that those behind it get to judge it and what it has changed need not be kept for long.
-            match stash.earliest().is_some_and(|time| may_take(time, frontier)) {
+            match stash.earliest().is_some_and(|time| barrier.may_take(time, frontier)) {
                 true => activator.activate(),
                 false => {
                     barrier.passed(earliest([frontier]), || state::changed_trees(trees, usize::MAX));

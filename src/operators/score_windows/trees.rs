@@ -10,7 +10,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Capability, Operator};
 
 use super::super::Rows;
-use super::super::barrier::{Barrier, TREE, earliest, may_take};
+use super::super::barrier::{Barrier, TREE, earliest};
 use super::super::deal::{Deal, Points, Share, Shares};
 use super::super::stash::Stash;
 use super::super::wire::Plain;
@@ -48,7 +48,7 @@ pub(super) fn score<'scope>(
             move |(input, frontier), output| {
                 stash.fill(input);
                 let begin = || {
-                    let ([capability], points) = stash.due(|time, _| may_take(time, frontier))?;
+                    let ([capability], points) = stash.due(|time, _| barrier.may_take(time, frontier))?;
                     barrier.before(*capability.time(), || state::changed_trees(&mut trees, usize::MAX));
                     Some((capability, points.into_iter().collect()))
                 };
