@@ -1,13 +1,11 @@
 //! Where records give up their identities: one intake per worker. In: of every record with a patient,
 //! the event time, name and date of birth. Out: sightings, sealed, for the worker that owns the vault.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::digest::{ByDigest, Digest};
 use super::error::VaultError;
 use super::identity::{IdentityTag, SealedIdentity, Sealer};
 use super::recent::Recent;
@@ -39,12 +37,20 @@ const KNOWN: usize = if cfg!(test) { 100 } else { 1 << 16 };
 /// Seals identities when first met and keeps account of when each was seen. Its memory is bounded, however many patients come and go.
 pub struct Intake {
     sealer: Arc<Sealer>,
-    /// Identities that were handed over; no patient and no identity in clear.
-    known: Recent<Option<IdentityTag>>,
-    /// Where in `sightings` an identity is.
-    places: HashMap<Digest, usize, ByDigest>,
+    /// Identities met before; no patient and no identity in clear.
+    known: Recent<Met>,
     /// Since the last drain, in the order of their first records.
     sightings: Vec<Sighting>,
+    /// Drains so far.
+    drains: u64,
+}
+
+/// An identity met before.
+struct Met {
+    /// `None`: neither name nor date of birth.
+    tag: Option<IdentityTag>,
+    /// Between which drains it was seen last, and its place in `sightings` there.
+    seen: (u64, usize),
 }
 
 impl Intake {
@@ -52,8 +58,8 @@ impl Intake {
         Self {
             sealer,
             known: Recent::new(KNOWN),
-            places: HashMap::default(),
             sightings: Vec::new(),
+            drains: 0,
         }
     }
 
@@ -68,18 +74,26 @@ impl Intake {
         let name = name.filter(|text| !text.is_empty());
         let dob = dob.filter(|text| !text.is_empty());
         let digest = self.sealer.digests.identity(patient, name, dob);
-        if let Some(&place) = self.places.get(&digest) {
-            let seen = &mut self.sightings[place];
-            seen.first_seen = seen.first_seen.min(event_time_micros);
-            seen.last_seen = seen.last_seen.max(event_time_micros);
-            return Ok(());
-        }
+        let here = (self.drains, self.sightings.len());
         let identity = match self.known.meet(digest) {
-            Some(None) => SightedIdentity::Absent,
-            Some(Some(tag)) => SightedIdentity::Known(*tag),
-            None => first_sight(&self.sealer, patient, name, dob)?,
+            Some(Met {
+                seen: (drains, place), ..
+            }) if *drains == self.drains => {
+                let seen = &mut self.sightings[*place];
+                seen.first_seen = seen.first_seen.min(event_time_micros);
+                seen.last_seen = seen.last_seen.max(event_time_micros);
+                return Ok(());
+            }
+            Some(met) => {
+                met.seen = here;
+                met.tag.map_or(SightedIdentity::Absent, SightedIdentity::Known)
+            }
+            None => {
+                let (identity, tag) = first_sight(&self.sealer, patient, name, dob)?;
+                self.known.insert(digest, Met { tag, seen: here });
+                identity
+            }
         };
-        self.places.insert(digest, self.sightings.len());
         self.sightings.push(Sighting {
             patient: patient.into(),
             first_seen: event_time_micros,
@@ -89,31 +103,26 @@ impl Intake {
         Ok(())
     }
 
-    /// The sightings since the last drain: one for each patient and identity. An identity is sent as new once, or
-    /// again only after very many others or a long time, so no sighting may be lost on its way to the vault.
+    /// The sightings since the last drain: one for each patient and identity, but for identities that were met among very many others.
+    /// An identity is sent as new once, or again only after very many others or a long time, so no sighting may be lost on its way to
+    /// the vault.
     pub fn drain(&mut self) -> Vec<Sighting> {
-        for (digest, place) in self.places.drain() {
-            let tag = match &self.sightings[place].identity {
-                SightedIdentity::Absent => None,
-                SightedIdentity::Known(tag) => Some(*tag),
-                SightedIdentity::New(sealed) => Some(sealed.tag),
-            };
-            self.known.insert(digest, tag);
-        }
-        self.places.shrink_to(KNOWN);
+        self.drains += 1;
         std::mem::take(&mut self.sightings)
     }
 }
 
+/// What is sent of an identity that is not known, and what is remembered of it.
 fn first_sight(
     sealer: &Sealer,
     patient: &str,
     name: Option<&str>,
     dob: Option<&str>,
-) -> Result<SightedIdentity, VaultError> {
+) -> Result<(SightedIdentity, Option<IdentityTag>), VaultError> {
     if name.is_none() && dob.is_none() {
-        return Ok(SightedIdentity::Absent);
+        return Ok((SightedIdentity::Absent, None));
     }
     let sealed = sealer.seal(patient, name, dob)?;
-    Ok(SightedIdentity::New(Box::new(sealed)))
+    let tag = sealed.tag;
+    Ok((SightedIdentity::New(Box::new(sealed)), Some(tag)))
 }

@@ -33,12 +33,12 @@ impl<V> Recent<V> {
     }
 
     /// A value that is still there; this counts as meeting it.
-    pub(super) fn meet(&mut self, digest: Digest) -> Option<&V> {
+    pub(super) fn meet(&mut self, digest: Digest) -> Option<&mut V> {
         if !self.young.contains_key(&digest) {
             let value = self.old.remove(&digest)?;
             self.insert(digest, value);
         }
-        self.young.get(&digest)
+        self.young.get_mut(&digest)
     }
 
     /// Takes a value in.
@@ -108,9 +108,9 @@ mod tests {
         recent.insert(here, 1);
         recent.insert(gone, 2);
         recent.turn();
-        assert_eq!(recent.meet(here), Some(&1));
+        assert_eq!(recent.meet(here), Some(&mut 1));
         recent.turn();
-        assert_eq!(recent.meet(here), Some(&1));
+        assert_eq!(recent.meet(here), Some(&mut 1));
         assert_eq!(recent.meet(gone), None);
     }
 }

@@ -147,23 +147,28 @@ fn an_identity_is_handed_over_once_and_then_by_its_tag() {
 
 #[test]
 fn patients_that_come_and_go_make_no_further_versions_when_they_are_met_anew() {
-    let scene = Scene::new();
-    let mut vault = scene.writer();
-    let sealer = Sealer::with_vault(&key(1), &vault).expect("opens");
-    let mut intake = Intake::new(Arc::new(sealer));
-    // More than are remembered, and twice.
-    for at in 0..600 {
-        see(&mut intake, &format!("p{}", at % 300), at, "Ada", "1815");
+    for at_once in [1, 250, 600] {
+        let scene = Scene::new();
+        let mut vault = scene.writer();
+        let sealer = Sealer::with_vault(&key(1), &vault).expect("opens");
+        let mut intake = Intake::new(Arc::new(sealer));
+        // More than are remembered, and twice.
+        for at in 0..600 {
+            see(&mut intake, &format!("p{}", at % 300), at, "Ada", "1815");
+            if (at + 1) % at_once == 0 {
+                vault.apply(&intake.drain()).expect("applies");
+            }
+        }
         vault.apply(&intake.drain()).expect("applies");
+        for patient in [0, 150, 299] {
+            let versions = clear(&scene.show(&format!("p{patient}")));
+            let spans: Vec<_> = versions.iter().map(|version| (version.3, version.4)).collect();
+            assert_eq!(spans, [(patient, patient + 300)]);
+        }
+        let count = "SELECT count(*) FROM data_keys";
+        let keys: i64 = scene.direct().query_row(count, [], |row| row.get(0)).expect("a count");
+        assert_eq!(keys, 300, "{at_once} at once");
     }
-    for patient in [0, 150, 299] {
-        let versions = clear(&scene.show(&format!("p{patient}")));
-        let spans: Vec<_> = versions.iter().map(|version| (version.3, version.4)).collect();
-        assert_eq!(spans, [(patient, patient + 300)]);
-    }
-    let count = "SELECT count(*) FROM data_keys";
-    let keys: i64 = scene.direct().query_row(count, [], |row| row.get(0)).expect("a count");
-    assert_eq!(keys, 300);
 }
 
 #[test]
