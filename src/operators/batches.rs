@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::vec;
 
-/// Of more runs than these it takes longer to look for the first row each time than to sort them.
+/// The first row of so many runs is found by looking at all of them each time; the rows of more runs are sorted.
 const MERGED_AT_MOST: usize = 8;
 
 /// Rows in batches, none of which is empty.
