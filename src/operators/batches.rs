@@ -43,13 +43,13 @@ impl<D> Batches<D> {
 
     /// The rows in one piece, in this order. What is equal in it comes in any order.
     pub(super) fn in_order(self, mut order: impl FnMut(&D, &D) -> Ordering) -> Vec<D> {
+        let count = self.len();
         let mut runs = self.runs(&mut order);
         if runs.len() <= 1 {
             return concatenate(runs.pop().map_or_else(Vec::new, |run| run.batches));
         }
-        let merged = Merged::new(runs, order);
-        let mut rows = Vec::with_capacity(merged.count);
-        rows.extend(merged);
+        let mut rows = Vec::with_capacity(count);
+        rows.extend(Merged::new(runs, order));
         rows
     }
 
@@ -119,7 +119,6 @@ impl<D> Run<D> {
 pub(super) struct Merged<D, O> {
     rests: Vec<Rest<D>>,
     order: O,
-    count: usize,
 }
 
 /// What is left of a run, at least a row: of the batch at hand, and the batches behind it.
@@ -146,14 +145,13 @@ impl<D> Rest<D> {
 
 impl<D, O: FnMut(&D, &D) -> Ordering> Merged<D, O> {
     fn new(runs: Vec<Run<D>>, order: O) -> Merged<D, O> {
-        let count = runs.iter().flat_map(|run| &run.batches).map(Vec::len).sum();
         let begin = |run: Run<D>| {
             let mut behind = run.batches.into_iter();
             let at_hand = behind.next().unwrap_or_default().into_iter();
             Rest { at_hand, behind }
         };
         let rests = runs.into_iter().map(begin).collect();
-        Merged { rests, order, count }
+        Merged { rests, order }
     }
 }
 

@@ -57,7 +57,6 @@ pub fn deliver<'scope, T: Table>(
 ) -> Rows<'scope, Staged> {
     let table = Arc::new(table);
     let parcels = pack(rows, Arc::clone(&table), delivery.shards);
-    let order = Arc::clone(&table);
     let shards = u64::from(delivery.shards);
     let to_writer =
         Exchange::new(move |parcel: &Parcel<T::Row>| u64::from(parcel.commit) * shards + u64::from(parcel.shard));
@@ -72,7 +71,7 @@ pub fn deliver<'scope, T: Table>(
             ..
         } = delivery;
         let files = Files {
-            table,
+            table: Arc::clone(&table),
             staging: Box::new(move |commit| staging(&folder, incarnation, commit)),
             compression,
         };
@@ -100,7 +99,7 @@ pub fn deliver<'scope, T: Table>(
                     rows.iter().for_each(|row| count(row, &mut of_commit.tally));
                     shards.entry(shard).or_default().add(rows);
                 }
-                let in_order = |rows: Batches<T::Row>| rows.in_order(|a, b| order.order(a, b));
+                let in_order = |rows: Batches<T::Row>| rows.in_order(|a, b| table.order(a, b));
                 let shards: ByShard<T::Row> = shards
                     .into_iter()
                     .map(|(shard, rows)| (shard, in_order(rows)))

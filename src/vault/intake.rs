@@ -49,7 +49,7 @@ pub struct Intake {
 struct Met {
     /// `None`: neither name nor date of birth.
     tag: Option<IdentityTag>,
-    /// Between which drains it was seen last, and its place in `sightings` there.
+    /// After how many drains it was seen last, and its place in `sightings` then.
     seen: (u64, usize),
 }
 

@@ -165,8 +165,8 @@ impl Ways<'_> {
     }
 }
 
-/// Begins to bring nodes into the cache, where not all of the tree is [`read`]. The ways down will need nearly all of them, but each step of theirs waits for the one before
-/// it: in a live run, where a tree has left the cache since its last points, a point costs a sixth less.
+/// Begins to bring nodes into the cache, where not all of the tree is [`read`]. The ways down will need nearly all of them, but each step
+/// of theirs waits for the one before it: in a live run, where a tree has left the cache since its last points, a point costs a sixth less.
 #[inline(always)]
 #[allow(unsafe_code)]
 fn fetch(nodes: &[Node]) {

@@ -20,8 +20,8 @@ use crate::snapshot::Checkpoints;
 /// Windows that are scored before a worker's other steps have their turn, a millisecond's work.
 const AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
 
-/// The same in a replay, where nobody waits, but that their owner's part in it is delayed by every other step it takes meanwhile, and
-/// then all others wait for the owner.
+/// The same in a replay, where no reading is in a hurry: a full minute's are over soonest if no other steps come in between, and at last
+/// all workers wait for them.
 const AT_ONCE_IN_A_REPLAY: usize = 512 * AT_ONCE;
 
 /// All that makes a grouping's points, but for the windows.
